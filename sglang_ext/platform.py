@@ -1,0 +1,179 @@
+"""The SGLang platform of Rigi: what SGLang 0.5.23 asks about the device, through its own seams.
+
+Found by SGLang through the entry point ``sglang.srt.platforms`` (see `activate`); nothing in SGLang is patched. The registry of
+attention backend, sampler and fused ops is in `sglang_ext.serving.hooks`.
+"""
+
+import os
+from typing import Any
+
+import torch
+from sglang.srt.platforms.device_mixin import DeviceCapability, PlatformEnum
+from sglang.srt.platforms.interface import PlatformCapabilities, SRTPlatform
+
+NAME = "rigi"
+PAGE_SIZE = 16
+# HBM is 64 GiB but lives lazily in the host's memory: the default pool and batch are sized for a development host.
+DEFAULT_MAX_TOTAL_TOKENS = 131_072
+DEFAULT_MAX_RUNNING_REQUESTS = 64
+DEFAULT_CHUNKED_PREFILL = 2_048
+
+
+class RigiPlatform(SRTPlatform):
+    """Rigi-1 as an SGLang device: bf16, paged KV of 16 tokens a page, overlap scheduler, no Triton, no device graphs."""
+
+    _enum = PlatformEnum.OOT
+    device_name = NAME
+    device_type = NAME
+    capabilities = PlatformCapabilities()
+
+    # ---- the device
+    def get_device(self, device_id: int = 0) -> str:
+        return NAME  # a string: SGLang 0.5.23 compares it with names
+
+    def set_device(self, device: torch.device) -> None:
+        torch.rigi.set_device(device)
+
+    def get_device_name(self, device_id: int = 0) -> str:
+        return "Rigi-1"
+
+    def get_device_uuid(self, device_id: int = 0) -> str:
+        return f"rigi-{device_id}"
+
+    def get_device_capability(self, device_id: int = 0) -> DeviceCapability:
+        return DeviceCapability(1, 0)
+
+    def synchronize(self) -> None:
+        torch.rigi.synchronize()
+
+    # ---- memory, in bytes
+    def get_device_total_memory(self, device_id: int = 0) -> int:
+        return torch.rigi.mem_get_info(device_id)[1]
+
+    def get_current_memory_usage(self, device: torch.device | None = None) -> float:
+        free, total = torch.rigi.mem_get_info(0 if device is None or device.index is None else device.index)
+        return float(total - free)
+
+    def get_available_memory(self, device_id: int = 0) -> tuple[int, int]:
+        return torch.rigi.mem_get_info(device_id)
+
+    def is_pin_memory_available(self, device: torch.device | None = None) -> bool:
+        return False
+
+    def empty_cache(self) -> None:
+        torch.rigi.empty_cache()
+
+    # ---- what serves what
+    def apply_server_args_defaults(self, server_args: Any) -> None:
+        """Fills in what the user left open and refuses what the chip cannot serve, before anything is loaded."""
+        _refuse_unsupported(server_args)
+        defaults = {
+            "attention_backend": NAME,
+            "sampling_backend": NAME,
+            "page_size": PAGE_SIZE,
+            "dtype": "bfloat16",
+            "max_total_tokens": DEFAULT_MAX_TOTAL_TOKENS,
+            "max_running_requests": DEFAULT_MAX_RUNNING_REQUESTS,
+            "chunked_prefill_size": DEFAULT_CHUNKED_PREFILL,
+        }
+        for name, value in defaults.items():
+            if getattr(server_args, name) in (None, "auto"):
+                setattr(server_args, name, value)
+        server_args.disable_custom_all_reduce = True
+
+    def get_default_attention_backend(self) -> str:
+        return NAME
+
+    def get_kv_pool_cls(self, *, kind: str) -> type | None:
+        if kind != "mha":
+            raise NotImplementedError(
+                f"this model keeps a {kind!r} KV cache (multi-head latent or sparse attention); Rigi serves multi-head and "
+                "grouped-query attention. Choose a Llama-like model."
+            )
+        from sglang_ext.serving.kv_pool import RigiKVPool
+
+        return RigiKVPool
+
+    def get_dispatch_key_name(self) -> str:
+        return NAME
+
+    def get_compile_backend(self, mode: str | None = None) -> str:
+        return "eager"
+
+    def init_backend(self) -> None:
+        """In every process that runs a model: the fused ops' forwards on the chip."""
+        from sglang_ext.serving.fused_ops import register_fused_ops
+
+        register_fused_ops()
+
+    def post_load_model(self, model: torch.nn.Module) -> None:
+        """Swaps the logits step for the chip's (fp32 logits) and lets Llama layers run as few launches as they can."""
+        from sglang_ext.serving.model import adapt_model
+
+        adapt_model(model)
+
+    # ---- processes and profiling
+    def get_torch_distributed_backend_str(self) -> str:
+        return "gloo"
+
+    def get_group_coordinator_device(self, local_rank: int) -> torch.device:
+        return torch.device(NAME, local_rank)
+
+    def get_torch_profiler_activity_str(self) -> str:
+        return "CPU"
+
+    def get_torch_profiler_activity(self) -> torch.profiler.ProfilerActivity:
+        return torch.profiler.ProfilerActivity.CPU
+
+
+def _refuse_unsupported(server_args: Any) -> None:
+    checks = (
+        (server_args.tp_size > 1, f"--tp-size {server_args.tp_size}", "one chip serves a model: use --tp-size 1"),
+        (server_args.pp_size > 1, f"--pp-size {server_args.pp_size}", "one chip serves a model: use --pp-size 1"),
+        (server_args.dtype not in ("auto", "bfloat16"), f"--dtype {server_args.dtype}", "the kernels are bf16: use --dtype bfloat16 or leave it out"),
+        (
+            server_args.kv_cache_dtype not in ("auto", "bf16", "bfloat16"),
+            f"--kv-cache-dtype {server_args.kv_cache_dtype}",
+            "the KV cache is bf16: leave it out",
+        ),
+        (bool(server_args.quantization), f"--quantization {server_args.quantization}", "serve a bf16 checkpoint without it"),
+        (bool(server_args.speculative_algorithm), f"--speculative-algorithm {server_args.speculative_algorithm}", "leave it out"),
+        (bool(server_args.enable_lora or server_args.lora_paths), "LoRA", "merge the adapter into the checkpoint"),
+        (
+            server_args.page_size not in (None, PAGE_SIZE),
+            f"--page-size {server_args.page_size}",
+            f"the attention kernels read pages of {PAGE_SIZE} tokens: leave it out",
+        ),
+    )
+    for wrong, what, remedy in checks:
+        if wrong:
+            raise ValueError(f"Rigi does not serve {what}; {remedy}.")
+
+
+def _define_torchvision_schemas() -> None:
+    """PyTorch's CPU build lacks these two schemas, which torchvision's Python half registers fakes for when it is imported."""
+    for op in ("nms", "qnms"):
+        try:
+            torch._C._dispatch_find_schema_or_throw(f"torchvision::{op}", "")
+        except RuntimeError:
+            _LIBRARY.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
+
+
+def activate() -> str | None:
+    """Entry point of SGLang's platform discovery: the class's dotted name, or None where the chip's runtime is not built.
+
+    Sets the process-wide switches that SGLang reads from the environment (spawned processes inherit them):
+    no Inductor (it knows no `rigi` device), rotary tables in fp32, and no copying of a batch into static buffers, which
+    only device graphs need.
+    """
+    for name, value in (("TORCH_COMPILE_DISABLE", "1"), ("SGLANG_ROPE_CACHE_FP32", "1"), ("SGLANG_EAGER_INPUT_NO_COPY", "1")):
+        os.environ.setdefault(name, value)
+    _define_torchvision_schemas()
+    import sglang_ext
+
+    if not torch.rigi.is_available():
+        return None
+    return "sglang_ext.platform.RigiPlatform" if sglang_ext else None

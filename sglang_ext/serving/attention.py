@@ -1,0 +1,154 @@
+"""SGLang's attention backend "rigi": paged attention on the chip for extend (prefix + causal, GQA) and decode.
+
+Per forward, once: the batch's lengths and row starts as int64 on the chip. Per layer: one launch that writes K and V into
+their slots, one launch of attention.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sglang.srt.layers.attention.base_attn_backend import AttentionBackend
+from sglang.srt.layers.radix_attention import AttentionType
+
+from sglang_ext.platform import NAME
+from sglang_ext.serving import step_log
+
+if TYPE_CHECKING:
+    from sglang.srt.layers.radix_attention import RadixAttention
+    from sglang.srt.model_executor.forward_batch_info import ForwardBatch
+    from sglang.srt.model_executor.model_runner import ModelRunner
+
+
+@dataclass(slots=True)
+class ExtendMetadata:
+    """Of the requests of an extend batch, int64 [B] each: cached tokens, new tokens, first row of the new tokens in q."""
+
+    prefix_lens: torch.Tensor
+    extend_lens: torch.Tensor
+    start_locs: torch.Tensor
+
+
+class RigiAttentionBackend(AttentionBackend):
+    """q [T, Hq * D] in, [T, Hq * D] out, all bf16; K and V live in `RigiKVPool`; pages of `page_size` slots."""
+
+    needs_cpu_seq_lens = False
+
+    def __init__(self, runner: "ModelRunner"):
+        super().__init__()
+        check_model(runner.model_config, runner.page_size)
+        self.page_size: int = runner.page_size
+        self.req_to_token: torch.Tensor = runner.req_to_token_pool.req_to_token
+        self.pool = runner.token_to_kv_pool
+        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.forward_metadata: ExtendMetadata | None = None
+        self.steps = step_log.open_from_env()
+
+    def support_triton(self) -> bool:
+        return False
+
+    def init_forward_metadata(self, forward_batch: "ForwardBatch") -> None:
+        """Once per forward. Lengths come from the scheduler's host lists: one small copy to the chip, no op there."""
+        if self.steps is not None:
+            self.steps.begin(forward_batch)
+        if forward_batch.forward_mode.is_decode_or_idle():
+            self.forward_metadata = None
+            return
+        prefix, extend = _host_list(forward_batch, "extend_prefix_lens"), _host_list(forward_batch, "extend_seq_lens")
+        starts = [0] * len(extend)
+        for i in range(1, len(extend)):
+            starts[i] = starts[i - 1] + extend[i - 1]
+        rows = torch.tensor([prefix, extend, starts], dtype=torch.int64).to(self.req_to_token.device)
+        self.forward_metadata = ExtendMetadata(*rows.unbind(0))
+
+    def caches(self, layer_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The layer's K and V caches, [slots, Hk * D] each."""
+        found = self.layers.get(layer_id)
+        if found is None:
+            found = self.layers[layer_id] = self.pool.rows(layer_id)
+        return found
+
+    def attend(self, q: Any, k: Any, v: Any, layer: "RadixAttention", forward_batch: "ForwardBatch", save_kv_cache: bool = True) -> torch.Tensor:
+        """Writes k, v [T, Hk * D] (unless told not to) and attends; q, k, v contiguous. Returns [T, Hq * D]."""
+        k_cache, v_cache = self.caches(layer.layer_id)
+        ops = torch.ops.rigi
+        if save_kv_cache and k is not None:
+            ops.kv_write(k, v, forward_batch.out_cache_loc, k_cache, v_cache)
+        meta = self.forward_metadata
+        if meta is None:
+            return ops.attention_decode(
+                q, k_cache, v_cache, self.req_to_token, forward_batch.req_pool_indices, forward_batch.seq_lens,
+                layer.head_dim, self.page_size, layer.scaling,
+            )  # fmt: skip
+        return ops.attention_extend(
+            q, k_cache, v_cache, self.req_to_token, forward_batch.req_pool_indices, meta.prefix_lens, meta.extend_lens,
+            meta.start_locs, layer.head_dim, self.page_size, layer.scaling,
+        )  # fmt: skip
+
+    def forward_decode(self, q: Any, k: Any, v: Any, layer: Any, forward_batch: Any, save_kv_cache: bool = True, **kwargs: Any) -> torch.Tensor:
+        check_layer(layer, kwargs)
+        rows = q.shape[0]
+        q = q.reshape(rows, -1).contiguous()
+        if k is not None:
+            k, v = k.reshape(k.shape[0], -1).contiguous(), v.reshape(v.shape[0], -1).contiguous()
+        return self.attend(q, k, v, layer, forward_batch, save_kv_cache)
+
+    forward_extend = forward_decode
+
+
+def _host_list(forward_batch: Any, name: str) -> list[int]:
+    values = getattr(forward_batch, f"{name}_cpu", None)
+    if values is None:
+        values = getattr(forward_batch, name)
+    return values if isinstance(values, list) else values.tolist()
+
+
+def check_model(config: Any, page_size: int) -> None:
+    """Refuses, at load, a model whose attention the kernels do not compute. Raises NotImplementedError naming the remedy."""
+    from sglang.srt.configs.model_config import AttentionArch
+
+    name = (getattr(config.hf_config, "architectures", None) or ["this model"])[0]
+    text = config.hf_text_config
+    wrong = None
+    if config.attention_arch == AttentionArch.MLA:
+        wrong = "multi-head latent attention"
+    elif config.is_encoder_decoder:
+        wrong = "cross attention"
+    elif config.is_hybrid_swa or _slides(text):
+        wrong = "sliding-window attention"
+    elif getattr(text, "attn_logit_softcapping", None):
+        wrong = "a cap on attention scores"
+    elif config.head_dim != config.v_head_dim:
+        wrong = f"value heads of another size ({config.v_head_dim}) than key heads ({config.head_dim})"
+    elif config.head_dim % 16 or config.head_dim > 256:
+        wrong = f"head dimension {config.head_dim} (multiples of 16 up to 256 are served)"
+    elif page_size != 16:
+        wrong = f"page size {page_size} (16 is served: leave --page-size out)"
+    elif config.dtype != torch.bfloat16:
+        wrong = f"dtype {config.dtype} (bfloat16 is served: leave --dtype out)"
+    if wrong:
+        raise NotImplementedError(
+            f"{name} needs {wrong}, which the attention backend {NAME!r} does not compute. Serve a Llama-like model "
+            "(multi-head or grouped-query attention over the whole context, bf16)."
+        )
+
+
+def _slides(text: Any) -> bool:
+    """Whether any layer attends to a window shorter than the context (Qwen's configs name one without using it)."""
+    window = getattr(text, "sliding_window", None)
+    if not window or getattr(text, "use_sliding_window", True) is False:
+        return False
+    return window < getattr(text, "max_position_embeddings", window)
+
+
+def check_layer(layer: Any, kwargs: dict[str, Any]) -> None:
+    """Refuses what only a layer's call shows; a failure here fails the forward, so `check_model` catches it at load first."""
+    if layer.is_cross_attention or layer.attn_type != AttentionType.DECODER or layer.logit_cap or layer.sliding_window_size > -1:
+        raise NotImplementedError(
+            f"layer {layer.layer_id}: only causal self-attention over the whole context is computed on Rigi (got "
+            f"cross_attention={layer.is_cross_attention}, type={layer.attn_type}, logit_cap={layer.logit_cap}, "
+            f"sliding_window={layer.sliding_window_size}). Serve a Llama-like model."
+        )
+    extras = [name for name, value in kwargs.items() if value is not None]
+    if extras:
+        raise NotImplementedError(f"layer {layer.layer_id}: attention arguments {extras} are not supported on Rigi")

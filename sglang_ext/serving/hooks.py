@@ -1,0 +1,43 @@
+"""SGLang's general plug-in entry point: registers what must be known before the server's arguments are parsed.
+
+Hooks (replacements of SGLang code): none. Every adaptation goes through a seam of SGLang 0.5.23; the table in
+``SEAMS`` names them, and tests/sglang checks that each one took.
+"""
+
+from typing import Any
+
+SEAMS = {
+    "attention": "attention_registry.register_attention_backend('rigi') and choices.add_attention_backend_choices",
+    "sampler": "sampler.register_sampler_backend('rigi')",
+    "fused ops": "fused_op.BaseFusedOp.register_oot_forward for RMSNorm, SiluAndMul and the neox rotary embeddings",
+    "kv pool": "SRTPlatform.get_kv_pool_cls",
+    "logits": "SRTPlatform.post_load_model: lm_head.quant_method (fp32 logits), logits_processor class (last rows on the chip)",
+    "llama layers": "SRTPlatform.post_load_model: decoder layers call the chip's ops directly",
+}
+
+
+def register() -> None:
+    """Idempotent; SGLang calls it in every process before it builds its arguments."""
+    from sglang.srt.arg_groups.choices import ATTENTION_BACKEND_CHOICES, add_attention_backend_choices
+    from sglang.srt.layers.attention.attention_registry import register_attention_backend
+    from sglang.srt.layers.sampler import register_sampler_backend
+
+    from sglang_ext.platform import NAME
+
+    if NAME in ATTENTION_BACKEND_CHOICES:
+        return
+    add_attention_backend_choices([NAME])
+    register_attention_backend(NAME)(_attention_backend)
+    register_sampler_backend(NAME, _sampler)
+
+
+def _attention_backend(runner: Any) -> Any:
+    from sglang_ext.serving.attention import RigiAttentionBackend
+
+    return RigiAttentionBackend(runner)
+
+
+def _sampler() -> Any:
+    from sglang_ext.serving.sampler import RigiSampler
+
+    return RigiSampler()

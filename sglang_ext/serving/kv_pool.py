@@ -1,0 +1,23 @@
+"""The KV cache's memory: SGLang's pool with buffers that stay unmapped until a page is used."""
+
+import torch
+from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
+
+
+class RigiKVPool(MHATokenToKVPool):
+    """K and V of a layer: [slots, kv_heads, head_dim] bf16 each, contiguous; slot 0's page takes the writes of padding.
+
+    The in-tree pool zero-fills, which would touch gigabytes of host memory for slots that are never used. The attention
+    kernels read only slots that hold a token, so uninitialised memory is never read.
+    """
+
+    def _create_buffers_normal(self) -> None:
+        k_shape, v_shape = self._kv_buffer_shapes()
+        layers = range(self.layer_num)
+        self.k_buffer = [torch.empty(k_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
+        self.v_buffer = [torch.empty(v_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
+
+    def rows(self, layer_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The layer's caches as the kernels take them: two [slots, kv_heads * head_dim] views."""
+        k, v = self.k_buffer[layer_id - self.start_layer], self.v_buffer[layer_id - self.start_layer]
+        return k.view(k.shape[0], -1), v.view(v.shape[0], -1)
