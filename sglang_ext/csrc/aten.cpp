@@ -1,0 +1,116 @@
+// The aten operators that make a device: allocation, views, copies, scalars. Everything else goes to the registry's kernels
+// (sglang_ext/ops/aten.py) or to the counted fallback.
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/native/CPUFallback.h>
+#include <ATen/ops/_reshape_alias_native.h>
+#include <ATen/ops/alias_native.h>
+#include <ATen/ops/as_strided_cpu_dispatch.h>
+#include <ATen/ops/fill_ops.h>
+#include <ATen/ops/resize_native.h>
+#include <ATen/ops/set_cpu_dispatch.h>
+#include <ATen/ops/set_native.h>
+#include <ATen/ops/unfold_native.h>
+#include <ATen/ops/view_native.h>
+#include <ATen/ops/zero_ops.h>
+#include <c10/core/DeviceGuard.h>
+#include <torch/library.h>
+
+#include "copy.hpp"
+#include "fallback.hpp"
+#include "memory.hpp"
+
+namespace rigi_torch {
+namespace {
+
+using at::Tensor;
+using c10::IntArrayRef;
+using c10::SymIntArrayRef;
+
+c10::ScalarType check_new(std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout, std::optional<bool> pin_memory) {
+  TORCH_CHECK(c10::layout_or_default(layout) == at::kStrided, "rigi: only dense tensors live on the chip, got layout ", *layout);
+  TORCH_CHECK(!c10::pinned_memory_or_default(pin_memory), "rigi: only CPU tensors can be pinned; drop pin_memory=True or the device");
+  return c10::dtype_or_default(dtype);
+}
+
+Tensor empty(IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout, std::optional<c10::Device> device,
+             std::optional<bool> pin_memory, std::optional<at::MemoryFormat> format) {
+  const c10::ScalarType type = check_new(dtype, layout, pin_memory);
+  const c10::DeviceGuard guard(c10::Device(kRigi, resolve_device(c10::device_or_default(device).index())));
+  return at::detail::empty_generic(size, chip_allocator(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), type, format);
+}
+
+Tensor empty_strided(IntArrayRef size, IntArrayRef stride, std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout,
+                     std::optional<c10::Device> device, std::optional<bool> pin_memory) {
+  const c10::ScalarType type = check_new(dtype, layout, pin_memory);
+  const c10::DeviceGuard guard(c10::Device(kRigi, resolve_device(c10::device_or_default(device).index())));
+  return at::detail::empty_strided_generic(size, stride, chip_allocator(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), type);
+}
+
+Tensor as_strided(const Tensor& self, SymIntArrayRef size, SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
+  return at::cpu::as_strided_symint(self, size, stride, std::move(offset));
+}
+Tensor view(const Tensor& self, SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
+Tensor reshape_alias(const Tensor& self, SymIntArrayRef size, SymIntArrayRef stride) {
+  return at::native::_reshape_alias(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride));
+}
+const Tensor& resize_(const Tensor& self, SymIntArrayRef size, std::optional<at::MemoryFormat> format) {
+  return at::native::resize_(self, C10_AS_INTARRAYREF_SLOW(size), format);
+}
+Tensor& set_tensor(Tensor& self, const Tensor& source) { return at::native::set_tensor_(self, source); }
+Tensor& set_storage(Tensor& self, at::Storage source) { return at::native::set_(self, source); }
+Tensor& set_storage_offset(Tensor& self, at::Storage source, int64_t offset, IntArrayRef size, IntArrayRef stride) {
+  return at::cpu::set_(self, source, offset, size, stride);
+}
+Tensor copy_from_and_resize(const Tensor& self, const Tensor& dst) {
+  at::native::resize_(dst, self.sizes(), std::nullopt);
+  return copy_from(self, dst, false);
+}
+Tensor& fill_(Tensor& self, const at::Scalar& value) {
+  if (try_memset(self, value)) return self;
+  return at::native::call_fallback_fn<&fallback, at::_ops::fill__Scalar>::call(self, value);
+}
+Tensor& zero_(Tensor& self) {
+  if (try_memset(self, 0)) return self;
+  return at::native::call_fallback_fn<&fallback, at::_ops::zero_>::call(self);
+}
+void record_stream(Tensor&, c10::Stream) {}  // submission order makes it right: see ChipAllocator::recordStream
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("empty.memory_format", empty);
+  m.impl("empty_strided", empty_strided);
+  m.impl("as_strided", as_strided);
+  m.impl("view", view);
+  m.impl("_reshape_alias", reshape_alias);
+  m.impl("alias", at::native::alias);
+  m.impl("unfold", at::native::unfold);
+  m.impl("resize_", resize_);
+  m.impl("set_.source_Tensor", set_tensor);
+  m.impl("set_.source_Storage", set_storage);
+  m.impl("set_.source_Storage_storage_offset", set_storage_offset);
+  m.impl("_local_scalar_dense", read_scalar);
+  m.impl("_copy_from", copy_from);
+  m.impl("_copy_from_and_resize", copy_from_and_resize);
+  m.impl("fill_.Scalar", fill_);
+  m.impl("zero_", zero_);
+  m.impl("record_stream", record_stream);
+  // Taken whole, as a CPU tensor would take it, instead of decomposed op by op.
+  m.impl("scaled_dot_product_attention", torch::CppFunction::makeFromBoxedFunction<&fallback>());
+}
+
+TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+
+TORCH_LIBRARY_IMPL(_, AutocastPrivateUse1, m) { m.fallback(torch::CppFunction::makeFallthrough()); }
+
+TORCH_LIBRARY_IMPL(aten, AutocastPrivateUse1, m) {
+  using namespace at::autocast;
+  KERNEL_PRIVATEUSEONE(mm, lower_precision_fp)
+  KERNEL_PRIVATEUSEONE(addmm, lower_precision_fp)
+  KERNEL_PRIVATEUSEONE(bmm, lower_precision_fp)
+  KERNEL_PRIVATEUSEONE(matmul, lower_precision_fp)
+  KERNEL_PRIVATEUSEONE(linear, lower_precision_fp)
+}
+
+}  // namespace
+}  // namespace rigi_torch

@@ -1,0 +1,246 @@
+#include "copy.hpp"
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
+#include <ATen/ops/scalar_tensor.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+#include "alias.hpp"
+#include "fallback.hpp"
+#include "memory.hpp"
+
+namespace rigi_torch {
+namespace {
+
+// Pageable host memory up to this size is copied aside, so that the caller need not wait for the device to read it.
+constexpr size_t kStageBytes = size_t{1} << 20;
+// A strided copy is made of at most this many contiguous SDK copies; more would cost more than the fallback.
+constexpr size_t kMaxPieces = 32;
+
+/// A strided copy of one dtype as contiguous pieces: `bytes` from each source offset to each destination offset.
+struct Pieces {
+  size_t bytes = 0;
+  std::vector<std::pair<size_t, size_t>> offsets;  // (destination, source), in bytes from each tensor's first element
+};
+
+/// Cuts a copy between tensors of the same sizes and dtype into pieces; none if it takes more than `limit`.
+std::optional<Pieces> cut(const at::Tensor& dst, const at::Tensor& src, size_t limit) {
+  struct Dim {
+    int64_t size, dst, src;
+  };
+  c10::SmallVector<Dim, 6> dims;
+  for (int64_t i = 0; i < dst.dim(); i++)
+    if (dst.size(i) != 1) dims.push_back({dst.size(i), dst.stride(i), src.stride(i)});
+  std::stable_sort(dims.begin(), dims.end(), [](const Dim& a, const Dim& b) { return a.dst > b.dst; });
+  c10::SmallVector<Dim, 6> merged;
+  for (const Dim& dim : dims) {
+    if (!merged.empty() && merged.back().dst == dim.dst * dim.size && merged.back().src == dim.src * dim.size) {
+      merged.back() = {merged.back().size * dim.size, dim.dst, dim.src};
+    } else {
+      merged.push_back(dim);
+    }
+  }
+  const size_t item = dst.element_size();
+  Pieces pieces{item, {{0, 0}}};
+  if (!merged.empty() && merged.back().dst == 1 && merged.back().src == 1) {
+    pieces.bytes *= merged.back().size;
+    merged.pop_back();
+  }
+  size_t count = 1;
+  for (const Dim& dim : merged) {
+    if (dim.dst == 0) return std::nullopt;  // several elements written to one place: torch's own check says so
+    count *= dim.size;
+    if (count > limit) return std::nullopt;
+    std::vector<std::pair<size_t, size_t>> next;
+    next.reserve(count);
+    for (const auto& [to, from] : pieces.offsets)
+      for (int64_t i = 0; i < dim.size; i++) next.emplace_back(to + i * dim.dst * item, from + i * dim.src * item);
+    pieces.offsets = std::move(next);
+  }
+  return pieces;
+}
+
+bool same_kind(const at::Tensor& a, const at::Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && a.is_conj() == b.is_conj() && a.is_neg() == b.is_neg();
+}
+
+void submit(char* dst, const char* src, const Pieces& pieces, rigiStream_t stream) {
+  for (const auto& [to, from] : pieces.offsets) check(rigiMemcpyAsync(dst + to, src + from, pieces.bytes, stream), "rigiMemcpyAsync");
+}
+
+char* base(const at::Tensor& tensor) { return static_cast<char*>(tensor.data_ptr()); }
+
+/// Host to chip. `src` has the destination's dtype and sizes, and `pieces` fits them.
+void upload(const at::Tensor& dst, const at::Tensor& src, const Pieces& pieces, bool non_blocking) {
+  const c10::DeviceIndex device = dst.device().index();
+  rigiStream_t stream = current_stream(device);
+  if (non_blocking && is_pinned(src.data_ptr())) {
+    pinned_use(src.data_ptr(), device);
+    submit(base(dst), base(src), pieces, stream);
+  } else if (pieces.offsets.size() == 1 && pieces.bytes <= kStageBytes) {
+    void* stage = std::malloc(pieces.bytes);
+    TORCH_CHECK_WITH(OutOfMemoryError, stage != nullptr, "rigi: no host memory for a copy of ", pieces.bytes, " bytes");
+    std::memcpy(stage, src.data_ptr(), pieces.bytes);
+    const rigiStatus copied = rigiMemcpyAsync(dst.data_ptr(), stage, pieces.bytes, stream);
+    const rigiStatus queued = copied == RIGI_SUCCESS ? rigiLaunchHostFunc(stream, [](void* block) { std::free(block); }, stage) : copied;
+    if (queued != RIGI_SUCCESS) {
+      if (copied == RIGI_SUCCESS) rigiStreamSynchronize(stream);
+      std::free(stage);
+      raise(queued, "rigiMemcpyAsync");
+    }
+  } else {
+    submit(base(dst), base(src), pieces, stream);
+    check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
+  }
+}
+
+/// Chip to host, into a tensor of the same dtype and sizes.
+void download(const at::Tensor& dst, const at::Tensor& src, const Pieces& pieces, bool non_blocking) {
+  const c10::DeviceIndex device = src.device().index();
+  rigiStream_t stream = current_stream(device);
+  if (non_blocking && is_pinned(dst.data_ptr())) {
+    pinned_use(dst.data_ptr(), device);
+    submit(base(dst), base(src), pieces, stream);
+    return;
+  }
+  submit(base(dst), base(src), pieces, stream);
+  check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
+}
+
+/// The chip tensor's elements in a host tensor of the same dtype, strides and sizes: the whole span they lie in is copied. None if the
+/// span is much larger than the elements.
+std::optional<at::Tensor> download_span(const at::Tensor& src) {
+  int64_t span = 1;
+  for (int64_t i = 0; i < src.dim(); i++) span += (src.size(i) - 1) * src.stride(i);
+  const size_t bytes = span * src.element_size();
+  if (bytes > std::max<size_t>(4 * src.numel() * src.element_size(), 64 * 1024)) return std::nullopt;
+  at::Tensor host = at::empty({span}, src.options().device(c10::kCPU));
+  rigiStream_t stream = current_stream(src.device().index());
+  check(rigiMemcpyAsync(host.data_ptr(), src.data_ptr(), bytes, stream), "rigiMemcpyAsync");
+  check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
+  at::Tensor view = host.as_strided(src.sizes(), src.strides(), 0);
+  if (src.is_conj()) view.unsafeGetTensorImpl()->_set_conj(true);
+  if (src.is_neg()) view.unsafeGetTensorImpl()->_set_neg(true);
+  return view;
+}
+
+/// Chip to another chip, ordered with the work submitted to either.
+void transfer(const at::Tensor& dst, const at::Tensor& src, const Pieces& pieces) {
+  rigiStream_t from = current_stream(src.device().index()), to = current_stream(dst.device().index());
+  const auto order = [](rigiStream_t first, rigiStream_t second) {
+    rigiEvent_t event = nullptr;
+    check(rigiEventCreate(&event), "rigiEventCreate");
+    const rigiStatus recorded = rigiEventRecord(event, first);
+    const rigiStatus waited = recorded == RIGI_SUCCESS ? rigiStreamWaitEvent(second, event) : recorded;
+    rigiEventDestroy(event);
+    check(waited, "rigiStreamWaitEvent");
+  };
+  order(from, to);
+  for (const auto& [dst_offset, src_offset] : pieces.offsets)
+    check(rigiMemcpyPeerAsync(base(dst) + dst_offset, base(src) + src_offset, pieces.bytes, to), "rigiMemcpyPeerAsync");
+  order(to, from);  // the source may be overwritten only after this
+}
+
+/// The copies that no SDK copy can make, on the host, and counted.
+void copy_on_host(const at::Tensor& src, const at::Tensor& dst, bool converts) {
+  admit_fallback(converts ? "aten::_copy_from(convert)" : "aten::_copy_from(strided)",
+                 [&] { return c10::str("self ", describe(src), ", dst ", describe(dst)); });
+  for (const at::Tensor* tensor : {&src, &dst})
+    if (on_chip(*tensor)) synchronize(tensor->device().index());
+  AliasScope scope(on_chip(dst) ? dst.device().index() : src.device().index());
+  at::AutoDispatchBelowADInplaceOrView below_autograd;
+  at::Tensor target = on_chip(dst) ? scope.to_cpu(dst) : dst;
+  target.copy_(on_chip(src) ? scope.to_cpu(src) : src);
+}
+
+void copy_to_chip(const at::Tensor& src, const at::Tensor& dst, bool non_blocking) {
+  at::Tensor host = src;
+  std::optional<Pieces> pieces;
+  if (same_kind(src, dst)) pieces = cut(dst, host, kMaxPieces);
+  if (!pieces) {  // a host tensor is converted and laid out on the host, before it leaves
+    host = at::empty(dst.sizes(), dst.options().device(c10::kCPU));
+    host.copy_(src);
+    if (dst.is_conj() || dst.is_neg()) return copy_on_host(src, dst, false);
+    pieces = cut(dst, host, kMaxPieces);
+  }
+  if (!pieces) return copy_on_host(src, dst, false);
+  upload(dst, host, *pieces, non_blocking);
+}
+
+void copy_to_host(const at::Tensor& src, const at::Tensor& dst, bool non_blocking) {
+  if (same_kind(src, dst)) {
+    if (const auto pieces = cut(dst, src, kMaxPieces)) return download(dst, src, *pieces, non_blocking);
+  }
+  if (const auto host = download_span(src)) {  // strides and dtype change on the host, once the bytes are there
+    dst.copy_(*host);
+    return;
+  }
+  copy_on_host(src, dst, false);
+}
+
+void copy_on_chip(const at::Tensor& src, const at::Tensor& dst) {
+  const bool same_device = src.device() == dst.device();
+  const bool broadcasts = src.sizes() != dst.sizes();
+  const at::Tensor source = broadcasts ? src.expand(dst.sizes()) : src;
+  if (same_kind(source, dst)) {
+    if (const auto pieces = cut(dst, source, kMaxPieces)) {
+      if (same_device) return submit(base(dst), base(source), *pieces, current_stream(dst.device().index()));
+      return transfer(dst, source, *pieces);
+    }
+  }
+  if (same_device) return copy_on_host(source, dst, source.scalar_type() != dst.scalar_type());
+  // Across chips the bytes travel as they are; dtype and strides change where they arrive.
+  const at::Tensor packed = source.is_non_overlapping_and_dense() ? source : source.contiguous();
+  const at::Tensor arrived = at::empty_strided(packed.sizes(), packed.strides(), packed.options().device(dst.device()));
+  const auto pieces = cut(arrived, packed, kMaxPieces);
+  TORCH_INTERNAL_ASSERT(pieces, "two dense tensors of the same strides are one piece");
+  transfer(arrived, packed, *pieces);
+  copy_on_chip(arrived, dst);
+}
+
+}  // namespace
+
+at::Tensor copy_from(const at::Tensor& src, const at::Tensor& dst, bool non_blocking) {
+  TORCH_CHECK(src.defined() && dst.defined(), "copy_: both tensors must be defined");
+  for (const at::Tensor* tensor : {&src, &dst}) {
+    const auto type = tensor->device().type();
+    TORCH_CHECK(type == kRigi || type == c10::kCPU, "rigi: no copy between rigi and ", type, "; go over the CPU");
+  }
+  if (dst.numel() == 0) return dst;
+  at::AutoDispatchBelowADInplaceOrView below_autograd;
+  if (!on_chip(src)) {
+    copy_to_chip(src, dst, non_blocking);
+  } else if (!on_chip(dst)) {
+    copy_to_host(src, dst, non_blocking);
+  } else {
+    copy_on_chip(src, dst);
+  }
+  return dst;
+}
+
+at::Scalar read_scalar(const at::Tensor& self) {
+  TORCH_CHECK(self.numel() == 1, "a tensor with ", self.numel(), " elements cannot be converted to a scalar");
+  const auto host = download_span(self);
+  return host->item();
+}
+
+bool try_memset(const at::Tensor& self, const at::Scalar& value) {
+  if (!self.is_non_overlapping_and_dense() || self.is_neg() || self.is_conj()) return false;
+  if (self.numel() == 0) return true;
+  const at::Tensor pattern = at::scalar_tensor(value, self.options().device(c10::kCPU));
+  const auto* bytes = static_cast<const unsigned char*>(pattern.const_data_ptr());
+  if (std::any_of(bytes, bytes + self.element_size(), [&](unsigned char byte) { return byte != bytes[0]; })) return false;
+  check(rigiMemsetAsync(self.data_ptr(), bytes[0], self.numel() * self.element_size(), current_stream(self.device().index())),
+        "rigiMemsetAsync");
+  return true;
+}
+
+}  // namespace rigi_torch

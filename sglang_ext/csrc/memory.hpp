@@ -1,0 +1,25 @@
+// Chip memory and pinned host memory for torch.
+#pragma once
+
+#include <c10/core/Allocator.h>
+
+#include "sdk.hpp"
+
+namespace rigi_torch {
+
+/// The allocator of `rigi` storages: one SDK allocation each.
+c10::Allocator* chip_allocator();
+
+/// Allocates chip memory of `device` whose DataPtr says that it lives on the CPU: what a CPU kernel that has to resize an output of
+/// the fallback gets, so that the result can be handed to the chip tensor without a copy.
+c10::Allocator* aliasing_allocator(c10::DeviceIndex device);
+
+/// True if `data` owns chip memory of ours (whatever device it claims).
+bool owns_chip_memory(const c10::DataPtr& data);
+
+/// Pinned host memory. `pinned_use` notes that work submitted to `device` reads or writes it, so that freeing it waits for that work.
+bool is_pinned(const void* pointer);
+void pinned_use(const void* pointer, c10::DeviceIndex device);
+c10::Allocator* pinned_allocator();
+
+}  // namespace rigi_torch
