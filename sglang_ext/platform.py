@@ -69,7 +69,7 @@ class RigiPlatform(SRTPlatform):
         _refuse_unsupported(server_args)
         defaults = {
             "attention_backend": NAME,
-            "sampling_backend": NAME,
+            "sampling_backend": "pytorch",  # `serving.hooks` puts the chip's sampler behind this name
             "page_size": PAGE_SIZE,
             "dtype": "bfloat16",
             "max_total_tokens": DEFAULT_MAX_TOTAL_TOKENS,
@@ -86,10 +86,7 @@ class RigiPlatform(SRTPlatform):
 
     def get_kv_pool_cls(self, *, kind: str) -> type | None:
         if kind != "mha":
-            raise NotImplementedError(
-                f"this model keeps a {kind!r} KV cache (multi-head latent or sparse attention); Rigi serves multi-head and "
-                "grouped-query attention. Choose a Llama-like model."
-            )
+            return None  # asked for every kind; `check_model` in serving/attention.py refuses models that need another
         from sglang_ext.serving.kv_pool import RigiKVPool
 
         return RigiKVPool

@@ -8,7 +8,7 @@ from typing import Any
 
 SEAMS = {
     "attention": "attention_registry.register_attention_backend('rigi') and choices.add_attention_backend_choices",
-    "sampler": "sampler.register_sampler_backend('rigi')",
+    "sampler": "sampler.register_sampler_backend('pytorch'): SGLang's own sampler looks its backend up by name, so the name stays",
     "fused ops": "fused_op.BaseFusedOp.register_oot_forward for RMSNorm, SiluAndMul and the neox rotary embeddings",
     "kv pool": "SRTPlatform.get_kv_pool_cls",
     "logits": "SRTPlatform.post_load_model: lm_head.quant_method (fp32 logits), logits_processor class (last rows on the chip)",
@@ -28,7 +28,7 @@ def register() -> None:
         return
     add_attention_backend_choices([NAME])
     register_attention_backend(NAME)(_attention_backend)
-    register_sampler_backend(NAME, _sampler)
+    register_sampler_backend("pytorch", _sampler)
 
 
 def _attention_backend(runner: Any) -> Any:

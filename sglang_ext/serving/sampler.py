@@ -1,4 +1,4 @@
-"""SGLang's sampler backend "rigi": greedy argmax and softmax on the chip.
+"""The chip's sampler behind SGLang's "pytorch" sampling backend: greedy argmax and softmax on the chip.
 
 Random draws use the Gumbel trick with noise made on the host (the chip has no random-number engine), so that the choice itself
 stays an argmax on the chip. Penalties, logprobs, top-k, top-p and min-p take SGLang's torch path.
