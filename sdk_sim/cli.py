@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _GROUP = "rigi.commands"
@@ -131,7 +132,7 @@ def info(as_json: bool, device: int) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def doctor(as_json: bool) -> None:
-    """Check the installation from compiler to served model, and say what to do about what is wrong."""
+    """Check everything from compiler to serving, and say what to do."""
     from .doctor import diagnose
 
     progress = Console(stderr=as_json)
@@ -139,10 +140,9 @@ def doctor(as_json: bool) -> None:
     for result in diagnose():
         results.append(result)
         mark = "[green]ok    [/]" if result.ok else "[red]failed[/]"
-        progress.print(f"{mark} [bold]{result.name}[/]: ", end="")
-        progress.print(result.detail, markup=False, highlight=False)
+        progress.print(f"{mark} [bold]{result.name}[/]: {escape(result.detail)}", highlight=False, soft_wrap=True)
         if not result.ok:
-            progress.print(f"       to do: {result.remedy}", markup=False, highlight=False)
+            progress.print(f"       to do: {escape(result.remedy)}", highlight=False, soft_wrap=True)
     ok = all(result.ok for result in results)
     if as_json:
         _print_json({"ok": ok, "checks": [vars(result) for result in results]})

@@ -93,14 +93,14 @@ def _run_apart(layer: str, reference: str) -> Iterator[Result]:
         if status == 0:
             return
         errors.seek(0)
-        said = errors.read().decode(errors="replace").strip().splitlines()[-3:]
+        said = errors.read().decode(errors="replace").strip().splitlines()[-1:]
         if timed_out:
             what = f"did not finish within {TIMEOUT_SECONDS} s"
         elif status < 0:
             what = f"ended by {signal.Signals(-status).name}"
         else:
             what = f"ended with status {status}"
-        detail = f"the checks of this layer {what}: " + " | ".join(said)
+        detail = f"the checks of this layer {what}: " + "".join(said)
         yield Result(layer, False, detail.rstrip(": "), f"{REBUILD}; if it stays: make clean build")
 
 
