@@ -1,0 +1,180 @@
+"""The clock, at random: programs of 16 cores with every instruction, held to the cycle against the reference schedule.
+
+Also: what the trace says about an instruction is what the instruction says; time changes no data; no launch is faster than its
+HBM traffic or its busiest engine. `slow` runs a thousand programs more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from program_data import CORES, Instr, Op, Operand, Program, describe
+from random_programs import HBM_BYTES, INBOX, INDICES, INDICES_BYTES, SLOT_BYTES, Maker
+from reference_hazards import Spans
+from reference_schedule import compare, launches, load_figures, read_trace, schedule
+from timed_device import FUNCTIONAL, TIMED, Device, Record
+
+DUMP = 96 << 10  # bytes of SRAM a core shows at the end: the beginning of its arena, and its inbox
+BATCH = 20
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[Device]:
+    device = Device()
+    yield device
+    device.set_mode(TIMED)
+
+
+@pytest.fixture(scope="module")
+def hbm(device: Device) -> Iterator[int]:
+    pointer = device.malloc(HBM_BYTES + CORES * DUMP)
+    yield pointer
+    device.free(pointer)
+
+
+@pytest.fixture(scope="module")
+def contents() -> bytes:
+    """What HBM holds at first: anything, but indices 0..7 in the index table."""
+    random = Random(2026)
+    data = bytearray(random.randbytes(HBM_BYTES) + bytes(CORES * DUMP))
+    data[INDICES : INDICES + INDICES_BYTES] = b"".join(random.randrange(8).to_bytes(4, "little") for _ in range(INDICES_BYTES // 4))
+    return bytes(data)
+
+
+def make(seed: int, hbm: int, scalars: bool) -> Program:
+    """A random program and a last phase in which every core stores some of its SRAM."""
+    maker = Maker(seed, hbm, scalars)
+    program = maker.program(maker.rng.choice((1, 1, 2, 2, 3, 4)))
+    inbox = 2 * CORES * SLOT_BYTES
+    arena = min(maker.mix.arena, DUMP - inbox)
+    last = []
+    for core in range(CORES):
+        to = hbm + HBM_BYTES + core * DUMP
+        last.append(
+            [
+                Instr(Op.STORE, 1, arena, a=Operand(0, arena), hbm=to, hbm_stride=arena),
+                Instr(Op.STORE, 1, inbox, a=Operand(INBOX, inbox), hbm=to + arena, hbm_stride=inbox),
+            ]
+        )
+    return [*program, last]
+
+
+def same_bytes(actual: list[list[int]], expected: list[list[int]]) -> bool:
+    """Whether two lists of spans name the same bytes, span by span in any order."""
+    spans = Spans()
+    return sorted({spans.intern(s) for s in actual} - {None}) == sorted({spans.intern(s) for s in expected} - {None})  # type: ignore[type-var]
+
+
+def misstated(record: Record, instr: Instr) -> str:
+    """What the trace line gets wrong about its instruction; empty if nothing."""
+    expected: dict[str, Any] = describe(instr, record["core"])
+    wrong = [name for name in ("engine", "op") if record[name] != expected[name]]
+    args = {name: record["args"].get(name) for name in expected["args"]}
+    wrong += [f"args.{name} {args[name]} != {value}" for name, value in expected["args"].items() if args[name] != value]
+    wrong += [f"{name} {record[name]} != {expected[name]}" for name in ("reads", "writes") if not same_bytes(record[name], expected[name])]
+    return f"core {record['core']} phase {record['phase']} index {record['index']} {instr}: {'; '.join(wrong)}" if wrong else ""
+
+
+def check_launch(lines: list[Record], program: Program) -> None:
+    """The static part of a launch's lines, its order, the misses of scalar_load, and the bounds on its cycles."""
+    chip = load_figures()
+    by_place = {(r["core"], r["phase"], r["index"]): r for r in lines if r["engine"] != "barrier"}
+    assert len(by_place) == sum(len(core) for phase in program for core in phase)
+    touched: set[tuple[int, int]] = set()
+    for core in range(CORES):
+        for phase, cores in enumerate(program):
+            for index, instr in enumerate(cores[core]):
+                record = by_place[core, phase, index]
+                assert not misstated(record, instr)
+                if instr.op == Op.SCALAR_LOAD:
+                    line = (core, instr.hbm // chip["sram"]["line_bytes"])
+                    assert record["args"]["block"] == chip["scalar"]["load_hit" if line in touched else "load_miss"]
+                    touched.add(line)
+                if instr.op == Op.SCALAR_READ:
+                    assert record["args"]["block"] == chip["scalar"]["read"]
+    times = schedule(lines, chip, chip["launch"]["host"])
+    end = max(r["end"] for r in lines if r["engine"] == "barrier")
+    finished = [r["end"] for r in lines if r["engine"] in ("load", "store", "matrix", "vector", "act")]
+    assert max([end, *finished]) >= chip["launch"]["host"] + max(times.hbm_cycles(), times.engine_cycles())
+
+
+def check_batch(device: Device, hbm: int, contents: bytes, folder: Path, seeds: range, scalars: bool) -> None:
+    """Runs the programs of `seeds` timed and functional; compares times with the reference, and bytes with each other."""
+    programs = [make(seed, hbm, scalars) for seed in seeds]
+
+    def run(mode: int) -> list[bytes]:
+        device.set_mode(mode)
+        results = []
+        for program in programs:
+            device.write(hbm, contents)
+            if scalars:
+                device.launch_interpreted(program, folder)
+            else:
+                device.launch(program)
+            device.synchronize()
+            results.append(device.read(hbm, len(contents)))
+        return results
+
+    with device.trace(folder / "trace.jsonl"):
+        timed = run(TIMED)
+    by_launch = list(launches(read_trace(folder / "trace.jsonl")).values())
+    assert len(by_launch) == len(programs)
+    for seed, program, lines in zip(seeds, programs, by_launch):
+        differences = compare(lines)
+        assert not differences, f"seed {seed}: {len(differences)} differences, the earliest: " + "; ".join(map(str, differences[:3]))
+        check_launch(lines, program)
+    for seed, a, b in zip(seeds, timed, run(FUNCTIONAL)):
+        assert a == b, f"seed {seed}: timed and functional runs differ"
+
+
+@pytest.mark.parametrize("start", range(0, 160, BATCH))
+def test_programs(device: Device, hbm: int, contents: bytes, tmp_path: Path, start: int) -> None:
+    check_batch(device, hbm, contents, tmp_path, range(start, start + BATCH), scalars=False)
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("interpreter")
+
+
+@pytest.mark.parametrize("start", range(5000, 5060, BATCH))
+def test_programs_with_scalars(device: Device, hbm: int, contents: bytes, module_folder: Path, start: int) -> None:
+    check_batch(device, hbm, contents, module_folder, range(start, start + BATCH), scalars=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(10000, 11000, 100))
+def test_many_programs(device: Device, hbm: int, contents: bytes, tmp_path: Path, module_folder: Path, start: int) -> None:
+    check_batch(device, hbm, contents, tmp_path, range(start, start + 80), scalars=False)
+    check_batch(device, hbm, contents, module_folder, range(start + 80, start + 100), scalars=True)
+
+
+def test_host_threads_change_no_time_and_no_byte(device: Device, hbm: int, contents: bytes, tmp_path: Path) -> None:
+    results = []
+    for threads in (1, 3):
+        device.set_threads(threads)
+        device.set_mode(TIMED)
+        with device.trace(tmp_path / "trace.jsonl"):
+            for seed in range(300, 310):
+                device.write(hbm, contents)
+                device.launch(make(seed, hbm, False))
+                device.synchronize()
+        lines = [{**r, "launch": 0, "args": {**r["args"], "group": ""}} for r in read_trace(tmp_path / "trace.jsonl")]
+        results.append((lines, device.read(hbm, len(contents))))
+    assert results[0] == results[1]
+
+
+def test_the_scoreboard_of_the_reference_is_exact() -> None:
+    """Its arithmetic on spans against sets of bytes."""
+    random = Random(7)
+    spans = Spans()
+    for _ in range(3000):
+        shapes = [[random.randrange(200), random.randrange(1, 30), random.randrange(1, 9), random.randrange(-40, 60)] for _ in range(2)]
+        sets = [{a + r * s + c for r in range(rows) for c in range(width)} for a, width, rows, s in shapes]
+        a, b = (spans.intern(s) for s in shapes)
+        assert a is not None and b is not None
+        assert spans.overlap(a, b) == bool(sets[0] & sets[1])
