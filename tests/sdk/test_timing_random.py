@@ -82,13 +82,17 @@ def misstated(record: Record, instr: Instr) -> str:
 def check_launch(lines: list[Record], program: Program) -> None:
     """The static part of a launch's lines, its order, the misses of scalar_load, and the bounds on its cycles."""
     chip = load_figures()
-    by_place = {(r["core"], r["phase"], r["index"]): r for r in lines if r["engine"] != "barrier"}
-    assert len(by_place) == sum(len(core) for phase in program for core in phase)
+    by_core: dict[int, list[Record]] = {core: [] for core in range(CORES)}
+    for r in lines:
+        by_core[r["core"]].append(r)
     touched: set[tuple[int, int]] = set()
-    for core in range(CORES):
+    for core, records in by_core.items():
+        places = [(r["phase"], r["index"]) for r in records]
+        assert places == sorted(set(places))
+        rest = iter(records)
         for phase, cores in enumerate(program):
-            for index, instr in enumerate(cores[core]):
-                record = by_place[core, phase, index]
+            for instr, record in zip(cores[core], rest):
+                assert record["phase"] == phase
                 assert not misstated(record, instr)
                 if instr.op == Op.SCALAR_LOAD:
                     line = (core, instr.hbm // chip["sram"]["line_bytes"])
@@ -96,6 +100,9 @@ def check_launch(lines: list[Record], program: Program) -> None:
                     touched.add(line)
                 if instr.op == Op.SCALAR_READ:
                     assert record["args"]["block"] == chip["scalar"]["read"]
+            barrier = next(rest)
+            assert (barrier["engine"], barrier["op"], barrier["phase"]) == ("barrier", "barrier", phase)
+        assert next(rest, None) is None
     times = schedule(lines, chip, chip["launch"]["host"])
     end = max(r["end"] for r in lines if r["engine"] == "barrier")
     finished = [r["end"] for r in lines if r["engine"] in ("load", "store", "matrix", "vector", "act")]
@@ -103,32 +110,36 @@ def check_launch(lines: list[Record], program: Program) -> None:
 
 
 def check_batch(device: Device, hbm: int, contents: bytes, folder: Path, seeds: range, scalars: bool) -> None:
-    """Runs the programs of `seeds` timed and functional; compares times with the reference, and bytes with each other."""
+    """Runs the programs of `seeds` traced, timed and functional: times as the reference says, cycles and bytes the same in each."""
     programs = [make(seed, hbm, scalars) for seed in seeds]
 
-    def run(mode: int) -> list[bytes]:
+    def run(mode: int) -> tuple[list[int], list[bytes]]:
         device.set_mode(mode)
-        results = []
+        cycles, results = [], []
         for program in programs:
             device.write(hbm, contents)
+            before = device.cycles()
             if scalars:
                 device.launch_interpreted(program, folder)
             else:
                 device.launch(program)
+            cycles.append(device.cycles() - before)
             device.synchronize()
             results.append(device.read(hbm, len(contents)))
-        return results
+        return cycles, results
 
     with device.trace(folder / "trace.jsonl"):
-        timed = run(TIMED)
+        cycles, traced = run(TIMED)
     by_launch = list(launches(read_trace(folder / "trace.jsonl")).values())
     assert len(by_launch) == len(programs)
     for seed, program, lines in zip(seeds, programs, by_launch):
         differences = compare(lines)
         assert not differences, f"seed {seed}: {len(differences)} differences, the earliest: " + "; ".join(map(str, differences[:3]))
         check_launch(lines, program)
-    for seed, a, b in zip(seeds, timed, run(FUNCTIONAL)):
-        assert a == b, f"seed {seed}: timed and functional runs differ"
+    assert cycles == [max(r["end"] for r in lines if r["engine"] == "barrier") for lines in by_launch]
+    assert run(TIMED) == (cycles, traced), "a trace changed something"
+    functional = run(FUNCTIONAL)[1]
+    assert [seed for seed, a, b in zip(seeds, traced, functional) if a != b] == [], "seeds whose bytes depend on the mode"
 
 
 @pytest.mark.parametrize("start", range(0, 160, BATCH))
