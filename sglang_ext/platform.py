@@ -147,18 +147,6 @@ def _refuse_unsupported(server_args: Any) -> None:
             raise ValueError(f"Rigi does not serve {what}; {remedy}.")
 
 
-def _define_torchvision_schemas() -> None:
-    """PyTorch's CPU build lacks these two schemas, which torchvision's Python half registers fakes for when it is imported."""
-    for op in ("nms", "qnms"):
-        try:
-            torch._C._dispatch_find_schema_or_throw(f"torchvision::{op}", "")
-        except RuntimeError:
-            _LIBRARY.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
-_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
-
-
 def activate() -> str | None:
     """Entry point of SGLang's platform discovery: the class's dotted name, or None where the chip's runtime is not built.
 
@@ -168,9 +156,10 @@ def activate() -> str | None:
     """
     for name, value in (("TORCH_COMPILE_DISABLE", "1"), ("SGLANG_ROPE_CACHE_FP32", "1"), ("SGLANG_EAGER_INPUT_NO_COPY", "1")):
         os.environ.setdefault(name, value)
-    _define_torchvision_schemas()
-    import sglang_ext
+    from sglang_ext.serving import vision_schemas
+
+    vision_schemas.define()
 
     if not torch.rigi.is_available():
         return None
-    return "sglang_ext.platform.RigiPlatform" if sglang_ext else None
+    return "sglang_ext.platform.RigiPlatform"

@@ -1,9 +1,9 @@
 """One JSON line per forward of the scheduler process, in the file named by ``RIGI_STEP_LOG``; nothing when it is unset.
 
-A line: {"mode": "extend"|"decode", "batch": B, "tokens": T, "host_s": seconds since the previous forward of this process began,
-"start_s": host clock (time.monotonic), "cycles": simulated cycles from the forward's first launch to its sampled token, or null
-in functional mode, "fallbacks": {aten op: calls since the previous line}}. Cycles come from device events, read when they have
-completed: the log never makes the host wait.
+A line: {"mode": "extend"|"decode", "batch": B, "tokens": T, "start_s": host clock (time.monotonic) at its first launch, "host_s":
+seconds until the next forward began (idle time included), "simulated_us": microseconds of the chip from the forward's first launch
+to its sampled token (null in functional mode), "fallbacks": {aten op: calls}, up to the next forward}. Simulated times come from device events
+read once they have completed: the log never makes the host wait. A line appears when the next forward begins.
 """
 
 import json
@@ -19,46 +19,41 @@ _current: "StepLog | None" = None
 
 
 class StepLog:
-    """Writes the lines in forward order; the last ones appear when a later forward begins or the process ends."""
+    """Writes the lines in the order of the forwards."""
 
     def __init__(self, path: str):
         self._file = Path(path).open("a", buffering=1)
         self._pending: deque[dict[str, Any]] = deque()
-        self._fallbacks: dict[str, int] = {}
-        self._last_start: float | None = None
+        self._counts: dict[str, int] = {}
+        self._timed = torch.rigi.get_mode() == "timed"
 
     def begin(self, forward_batch: Any) -> None:
         """Called before a forward's first launch."""
+        now = time.monotonic()
+        if self._pending:
+            self._pending[-1].update(host_s=now - self._pending[-1]["start_s"], fallbacks=self._new_fallbacks())
+        else:
+            self._new_fallbacks()
         self._drain()
         mode = forward_batch.forward_mode
-        now = time.monotonic()
-        start = torch.rigi.Event(enable_timing=True)
-        start.record()
-        tokens = forward_batch.input_ids.shape[0] if forward_batch.input_ids is not None else 0
-        self._pending.append(
-            {
-                "mode": "decode" if mode.is_decode() else "extend" if mode.is_extend() else mode.name.lower(),
-                "batch": forward_batch.batch_size,
-                "tokens": tokens,
-                "host_s": None if self._last_start is None else now - self._last_start,
-                "start_s": now,
-                "events": [start],
-                "fallbacks": self._new_fallbacks(),
-            }
-        )
-        self._last_start = now
+        line = {
+            "mode": "decode" if mode.is_decode() else "extend" if mode.is_extend() else mode.name.lower(),
+            "batch": forward_batch.batch_size,
+            "tokens": forward_batch.positions.shape[0],
+            "start_s": now,
+            "events": [_mark()] if self._timed else [],
+        }
+        self._pending.append(line)
 
     def end(self) -> None:
-        """Called after the forward's token has been sampled."""
+        """Called after the forward's tokens have been sampled."""
         if self._pending and len(self._pending[-1]["events"]) == 1:
-            end = torch.rigi.Event(enable_timing=True)
-            end.record()
-            self._pending[-1]["events"].append(end)
+            self._pending[-1]["events"].append(_mark())
 
     def _new_fallbacks(self) -> dict[str, int]:
         counts = torch.rigi.fallback_counts()
-        new = {op: n - self._fallbacks.get(op, 0) for op, n in counts.items() if n != self._fallbacks.get(op, 0)}
-        self._fallbacks = dict(counts)
+        new = {op: n - self._counts.get(op, 0) for op, n in counts.items() if n != self._counts.get(op, 0)}
+        self._counts = dict(counts)
         return new
 
     def _drain(self) -> None:
@@ -69,8 +64,14 @@ class StepLog:
                 return
             self._pending.popleft()
             del line["events"]
-            line["cycles"] = torch.rigi.elapsed_cycles(*events) if len(events) == 2 else None
+            line["simulated_us"] = events[0].elapsed_time(events[1]) * 1e3 if len(events) == 2 else None
             self._file.write(json.dumps(line) + "\n")
+
+
+def _mark() -> Any:
+    event = torch.rigi.Event(enable_timing=True)
+    event.record()
+    return event
 
 
 def open_from_env() -> StepLog | None:
@@ -90,3 +91,31 @@ def end_current() -> None:
 def read(path: str | Path) -> list[dict[str, Any]]:
     """The lines of a log file."""
     return [json.loads(line) for line in Path(path).read_text().splitlines() if line]
+
+
+def summarize(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the forwards in `lines`: simulated times and fallback calls, prefill (extend) and decode apart.
+
+    Returns {"prefill": [{batch, tokens, simulated_us}], "decode": {"steps", "batch" (largest), "simulated_us" {mean, min, max}},
+    "fallbacks": {op: {"prefill": calls, "decode": calls, "per_decode_step": calls}}}.
+    """
+    prefill = [line for line in lines if line["mode"] == "extend"]
+    decode = [line for line in lines if line["mode"] == "decode"]
+    times = [line["simulated_us"] for line in decode if line["simulated_us"] is not None]
+    fallbacks: dict[str, dict[str, float]] = {}
+    for kind, group in (("prefill", prefill), ("decode", decode)):
+        for line in group:
+            for op, calls in line["fallbacks"].items():
+                row = fallbacks.setdefault(op, {"prefill": 0, "decode": 0})
+                row[kind] += calls
+    for row in fallbacks.values():
+        row["per_decode_step"] = round(row["decode"] / len(decode), 2) if decode else 0.0
+    return {
+        "prefill": [{key: line[key] for key in ("batch", "tokens", "simulated_us")} for line in prefill],
+        "decode": {
+            "steps": len(decode),
+            "batch": max((line["batch"] for line in decode), default=0),
+            "simulated_us": {"mean": sum(times) / len(times), "min": min(times), "max": max(times)} if times else None,
+        },
+        "fallbacks": dict(sorted(fallbacks.items(), key=lambda item: -item[1]["decode"])),
+    }
