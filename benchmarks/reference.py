@@ -1,0 +1,60 @@
+"""The reference implementation: transformers on the host's CPU, teacher-forced and greedy."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def load(folder: Path, dtype: torch.dtype) -> Any:
+    """The model of a HuggingFace folder on the CPU in `dtype`, all host threads."""
+    from sglang_ext.serving import vision_schemas
+
+    vision_schemas.define()
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(os.cpu_count() or 1)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+
+@torch.inference_mode()
+def greedy(model: Any, prompt: list[int], tokens: int) -> list[int]:
+    """The `tokens` most likely continuation tokens, one after another; an end-of-text token does not stop it."""
+    ids, cache, out = torch.tensor([prompt]), None, []
+    for _ in range(tokens):
+        step = model(input_ids=ids, past_key_values=cache, use_cache=True)
+        cache = step.past_key_values
+        out.append(int(step.logits[0, -1].argmax()))
+        ids = torch.tensor([out[-1:]])
+    return out
+
+
+@torch.inference_mode()
+def log_probs(model: Any, prompt: list[int], continuation: list[int]) -> torch.Tensor:
+    """Teacher-forced: fp32 log-softmax [len(continuation), vocab] of the distributions from which each token is chosen."""
+    logits = model(input_ids=torch.tensor([prompt + continuation[:-1]])).logits[0, len(prompt) - 1 :]
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+@torch.inference_mode()
+def decode_speed(model: Any, prompt: list[int], tokens: int) -> float:
+    """Tokens a second of greedy `generate` at batch 1 with a KV cache, the prompt's own step not counted."""
+
+    def seconds(count: int) -> float:
+        begin = time.perf_counter()
+        model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+            use_cache=True,
+        )
+        return time.perf_counter() - begin
+
+    seconds(4)
+    return tokens / (seconds(tokens + 1) - seconds(1))
