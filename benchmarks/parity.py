@@ -55,10 +55,12 @@ def measure(folder: Path, messages: list[str], tokens: int, bar: Any) -> dict[st
 
     prompts = _token_ids(folder, chat_texts(folder, messages))
     model = reference.load(folder, torch.float32)
-    continuations, expected = [], []
-    for prompt in bar.track(prompts, description="transformers fp32: greedy continuations"):
-        continuations.append(reference.greedy(model, prompt, tokens))
-        expected.append(reference.log_probs(model, prompt, continuations[-1]))
+    task = bar.add_task("transformers fp32: greedy continuations", total=tokens)
+    continuations = reference.greedy(model, prompts, tokens, lambda done: bar.update(task, completed=done + 1))
+    expected = [
+        reference.log_probs(model, prompt, tail)
+        for prompt, tail in bar.track(list(zip(prompts, continuations)), description="transformers fp32: distributions")
+    ]
     model = reference.load(folder, torch.bfloat16)
     bf16 = [
         compare(want, reference.log_probs(model, prompt, tail))

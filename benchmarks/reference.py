@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,25 @@ def load(folder: Path, dtype: torch.dtype) -> Any:
 
 
 @torch.inference_mode()
-def greedy(model: Any, prompt: list[int], tokens: int) -> list[int]:
-    """The `tokens` most likely continuation tokens, one after another; an end-of-text token does not stop it."""
-    ids, cache, out = torch.tensor([prompt]), None, []
-    for _ in range(tokens):
-        step = model(input_ids=ids, past_key_values=cache, use_cache=True)
-        cache = step.past_key_values
-        out.append(int(step.logits[0, -1].argmax()))
-        ids = torch.tensor([out[-1:]])
-    return out
+def greedy(model: Any, prompts: list[list[int]], tokens: int, progress: Callable[[int], None] = lambda _: None) -> list[list[int]]:
+    """Per prompt, the `tokens` most likely continuation tokens, one after another; an end-of-text token does not stop it.
+
+    The prompts run as one batch, padded on the left.
+    """
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache, out = None, []
+    for step in range(tokens):
+        progress(step)
+        result = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = result.past_key_values
+        ids = result.logits[:, -1].argmax(-1, keepdim=True)
+        out.append(ids)
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        positions = positions[:, -1:] + 1
+    return torch.cat(out, dim=1).tolist()
 
 
 @torch.inference_mode()

@@ -1,7 +1,8 @@
 // When everything happens: the timing rules of the chip manual, applied to the instructions of one launch.
 //
 // The cores' programs are recorded while they run (add, scalar_load, scalar_read, barrier) and resolved afterwards by finish().
-// Resolution is a discrete-event simulation with one shared resource, HBM. All else follows from a core's own past, so
+// Recording is on the path of every instruction, so it only copies and hashes; a launch whose programs were seen before, which
+// is what serving mostly consists of, takes its cycles from memory. Resolution is a discrete-event simulation with one shared resource, HBM. All else follows from a core's own past, so
 // each core is carried forward until nothing more can be known without an HBM grant; then the request with the smallest
 // (start, core, index) is granted. That order is the server's: whatever is still unknown depends on an ungranted request
 // and therefore starts later than it.
@@ -75,16 +76,21 @@ class Schedule {
     std::vector<uint64_t> start;  // ring of the last queue_depth starts
     uint64_t issued = 0, resolved = 0;
   };
+  // What a core issued, in program order. Scalars and barriers stand in it as instructions with the codes below.
+  struct Recording {
+    std::vector<rigi_instr> program;
+    std::unordered_set<uint64_t> lines;  // of HBM, that scalar_load has touched in this launch
+    uint64_t hash = 0;
+  };
+  enum : uint8_t { kScalarLoad = 0xf0, kScalarRead = 0xf1, kBarrier = 0xf2 };
   struct CoreTimeline {
     std::vector<Node> nodes;
     std::vector<uint32_t> window;  // issued nodes that later ones may still have to wait for
-    std::unordered_set<uint64_t> lines;
     Queue queues[kQueues];
     uint32_t next = 0;
     uint64_t next_issue = 0;  // the earliest issue of the next instruction
     uint64_t stores_done = 0;
     uint32_t multicasts[3] = {0, 0, 0};
-    uint64_t hash = 0;
     bool at_barrier = false;
   };
   struct Multicast {
@@ -99,8 +105,9 @@ class Schedule {
     uint64_t multicast;  // key, or 0
   };
 
-  void record(int core, Node node);
-  void append_barrier(int core);
+  void record(int core, const rigi_instr& instr);
+  void expand(uint32_t core);
+  void resolve_launch();
   void advance(uint32_t core);
   bool issue_next(uint32_t core);
   bool resolve_heads(uint32_t core);
@@ -117,7 +124,7 @@ class Schedule {
 
   const Chip& chip_;
   uint32_t launch_cost_ = 0;
-  uint16_t phase_ = 0;
+  std::vector<Recording> recordings_;
   std::vector<CoreTimeline> cores_;
   std::vector<Request> requests_;
   std::unordered_map<uint64_t, Multicast> multicasts_;

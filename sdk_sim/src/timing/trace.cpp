@@ -17,7 +17,7 @@ void append_spans(std::string& out, const char* key, const Span* spans, int coun
 
 std::string node_op_name(const Node& node) {
   if (node.engine == Engine::Barrier) return "barrier";
-  if (node.engine == Engine::Scalar) return node.op == 0 ? "scalar_load" : "scalar_read";
+  if (node.engine == Engine::Scalar) return node.num_reads == 0 ? "scalar_load" : "scalar_read";
   return op_name(node.op);
 }
 
@@ -60,7 +60,7 @@ void Schedule::write_node(std::string& out, uint64_t launch, const char* kernel,
   out += '}';
   append_spans(out, "reads", node.spans, node.num_reads);
   append_spans(out, "writes", node.spans + node.num_reads, node.num_writes);
-  if (node.hbm_bytes != 0 || (node.engine == Engine::Scalar && node.op == 0)) {
+  if (node.hbm_bytes != 0 || (node.engine == Engine::Scalar && node.num_reads == 0)) {
     const uint64_t offset = node.hbm - hbm_base;
     out += ",\"hbm\":[[" + std::to_string(offset) + ',' + std::to_string(node.cols) + ',' + std::to_string(node.rows) + ',' + std::to_string(node.hbm_stride) + "]]";
   } else {
