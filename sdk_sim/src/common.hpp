@@ -56,6 +56,7 @@ struct CoreState {
   int id = 0;
   CoreState* peers = nullptr;  // all cores of the device, indexed by id
   std::vector<PendingAdd> adds;
+  uint64_t hbm_base = 0, hbm_bytes = 0;  // the device's memory, for addresses that only data tells (gather, scatter)
 };
 
 inline uint32_t dtype_bytes(uint8_t dtype) {
