@@ -28,7 +28,9 @@ class ChipRunner:
         one_batch._init_process_global_configs()
         self.runner, self.tokenizer = one_batch.load_model(args, PortArgs.init_new(args), 0, 0)
 
-    def teacher_forced(self, prompts: list[list[int]], continuations: list[list[int]], progress: Any = lambda *_: None) -> list[torch.Tensor]:
+    def teacher_forced(
+        self, prompts: list[list[int]], continuations: list[list[int]], progress: Any = lambda *_: None
+    ) -> list[torch.Tensor]:
         """Per prompt, fp32 logits [len(continuation), vocab] on the host: the first row by extend, the others by decode.
 
         All prompts run as one batch; continuations must have one length.

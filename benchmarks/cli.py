@@ -11,6 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.parity import parity
+from benchmarks.serve import serve
+
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 TRACE = click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write the instruction trace of the measured launch here.")
 SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random operands.")
@@ -99,3 +102,8 @@ def attention_decode(batch: int, kv: int, heads: int, kv_heads: int, head_dim: i
     from . import kernels
 
     run(lambda: kernels.attention_decode(batch, kv, heads, kv_heads, head_dim, page, trace, seed), as_json, f"attention of {batch} x {kv} tokens")
+
+
+bench.add_command(serve)
+
+__all__ = ["bench", "parity"]

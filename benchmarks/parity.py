@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 
 @click.command()
-@click.option("--prompts", "prompt_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="User messages, one a line. Default: twenty of our own.")
+@click.option(
+    "--prompts",
+    "prompt_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="User messages, one a line. Default: twenty of our own.",
+)
 @click.option("--tokens", default=64, show_default=True, type=click.IntRange(2), help="Continuation length of each prompt.")
-@click.option("--model-path", type=click.Path(path_type=Path), help="A HuggingFace folder. Default: SmolLM2-135M-Instruct, made if missing.")
+@click.option(
+    "--model-path", type=click.Path(path_type=Path), help="A HuggingFace folder. Default: SmolLM2-135M-Instruct, made if missing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def parity(prompt_file: Path | None, tokens: int, model_path: Path | None, as_json: bool) -> None:
     """Compare the chip's token distributions with transformers in fp32 and in bf16."""
@@ -49,6 +55,8 @@ def _model(folder: Path | None) -> Path:
 
 def measure(folder: Path, messages: list[str], tokens: int, bar: Any) -> dict[str, Any]:
     """The JSON fields of ``rigi parity`` for the model in `folder`; `bar` is a rich Progress."""
+    import torch
+
     from benchmarks import reference
     from benchmarks.chip_runner import ChipRunner
     from sglang_ext.serving.demo import chat_texts
@@ -76,14 +84,18 @@ def measure(folder: Path, messages: list[str], tokens: int, bar: Any) -> dict[st
     return summarize(bf16, chip, tokens)
 
 
-def compare(want: torch.Tensor, got: torch.Tensor) -> torch.Tensor:
-    """[2, T]: per position KL(want || got) in nats and whether the most likely token differs. Both: log-probabilities [T, V]."""
+def compare(want: Any, got: Any) -> Any:
+    """Tensor [2, T]: per position KL(want || got) in nats and whether the most likely token differs. Both: log-probabilities [T, V]."""
+    import torch
+
     kl = (want.double().exp() * (want.double() - got.double())).sum(-1)
     return torch.stack([kl, (want.argmax(-1) != got.argmax(-1)).double()])
 
 
-def summarize(bf16: list[torch.Tensor], chip: list[torch.Tensor], tokens: int) -> dict[str, Any]:
+def summarize(bf16: list[Any], chip: list[Any], tokens: int) -> dict[str, Any]:
     """Means over all positions, and the chip's beside bf16's."""
+    import torch
+
     (kl_bf16, off_bf16), (kl, off) = (torch.cat(parts, dim=1).mean(1).tolist() for parts in (bf16, chip))
     return {
         "prompts": len(chip),

@@ -18,7 +18,9 @@ MESSAGE = "Write a long story about a lighthouse keeper who finds a message in a
 
 
 @click.command()
-@click.option("--model-path", type=click.Path(path_type=Path), help="A HuggingFace folder. Default: SmolLM2-135M-Instruct, made if missing.")
+@click.option(
+    "--model-path", type=click.Path(path_type=Path), help="A HuggingFace folder. Default: SmolLM2-135M-Instruct, made if missing."
+)
 @click.option("--tokens", default=64, show_default=True, type=click.IntRange(8), help="Decoded tokens a request.")
 @click.option("--repeat", default=3, show_default=True, type=click.IntRange(1), help="Runs of each measurement; the median counts.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")

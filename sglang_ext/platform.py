@@ -127,7 +127,11 @@ def _refuse_unsupported(server_args: Any) -> None:
     checks = (
         (server_args.tp_size > 1, f"--tp-size {server_args.tp_size}", "one chip serves a model: use --tp-size 1"),
         (server_args.pp_size > 1, f"--pp-size {server_args.pp_size}", "one chip serves a model: use --pp-size 1"),
-        (server_args.dtype not in ("auto", "bfloat16"), f"--dtype {server_args.dtype}", "the kernels are bf16: use --dtype bfloat16 or leave it out"),
+        (
+            server_args.dtype not in ("auto", "bfloat16"),
+            f"--dtype {server_args.dtype}",
+            "the kernels are bf16: use --dtype bfloat16 or leave it out",
+        ),
         (
             server_args.kv_cache_dtype not in ("auto", "bf16", "bfloat16"),
             f"--kv-cache-dtype {server_args.kv_cache_dtype}",

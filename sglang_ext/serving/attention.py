@@ -12,7 +12,11 @@ from sglang.srt.layers.attention.base_attn_backend import AttentionBackend
 from sglang.srt.layers.radix_attention import AttentionType
 
 from sglang_ext.platform import NAME
+from sglang_ext.registry import registry
 from sglang_ext.serving import step_log
+
+_kv_write = registry.function("kv_write")
+_decode, _extend = registry.function("attention_decode"), registry.function("attention_extend")
 
 if TYPE_CHECKING:
     from sglang.srt.layers.radix_attention import RadixAttention
@@ -68,24 +72,27 @@ class RigiAttentionBackend(AttentionBackend):
             found = self.layers[layer_id] = self.pool.rows(layer_id)
         return found
 
-    def attend(self, q: Any, k: Any, v: Any, layer: "RadixAttention", forward_batch: "ForwardBatch", save_kv_cache: bool = True) -> torch.Tensor:
+    def attend(
+        self, q: Any, k: Any, v: Any, layer: "RadixAttention", forward_batch: "ForwardBatch", save_kv_cache: bool = True
+    ) -> torch.Tensor:
         """Writes k, v [T, Hk * D] (unless told not to) and attends; q, k, v contiguous. Returns [T, Hq * D]."""
         k_cache, v_cache = self.caches(layer.layer_id)
-        ops = torch.ops.rigi
         if save_kv_cache and k is not None:
-            ops.kv_write(k, v, forward_batch.out_cache_loc, k_cache, v_cache)
+            _kv_write(k, v, forward_batch.out_cache_loc, k_cache, v_cache)
         meta = self.forward_metadata
         if meta is None:
-            return ops.attention_decode(
+            return _decode(
                 q, k_cache, v_cache, self.req_to_token, forward_batch.req_pool_indices, forward_batch.seq_lens,
                 layer.head_dim, self.page_size, layer.scaling,
             )  # fmt: skip
-        return ops.attention_extend(
+        return _extend(
             q, k_cache, v_cache, self.req_to_token, forward_batch.req_pool_indices, meta.prefix_lens, meta.extend_lens,
             meta.start_locs, layer.head_dim, self.page_size, layer.scaling,
         )  # fmt: skip
 
-    def forward_decode(self, q: Any, k: Any, v: Any, layer: Any, forward_batch: Any, save_kv_cache: bool = True, **kwargs: Any) -> torch.Tensor:
+    def forward_decode(
+        self, q: Any, k: Any, v: Any, layer: Any, forward_batch: Any, save_kv_cache: bool = True, **kwargs: Any
+    ) -> torch.Tensor:
         check_layer(layer, kwargs)
         rows = q.shape[0]
         q = q.reshape(rows, -1).contiguous()

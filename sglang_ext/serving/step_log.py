@@ -2,8 +2,8 @@
 
 A line: {"mode": "extend"|"decode", "batch": B, "tokens": T, "start_s": host clock (time.monotonic) at its first launch, "host_s":
 seconds until the next forward began (idle time included), "simulated_us": microseconds of the chip from the forward's first launch
-to its sampled token (null in functional mode), "fallbacks": {aten op: calls}, up to the next forward}. Simulated times come from device events
-read once they have completed: the log never makes the host wait. A line appears when the next forward begins.
+to its sampled token (null in functional mode), "fallbacks": {aten op: calls} up to the next forward}. Simulated times come from
+device events read once they have completed: the log never makes the host wait. A line appears when the next forward begins.
 """
 
 import json
@@ -25,7 +25,7 @@ class StepLog:
         self._file = Path(path).open("a", buffering=1)
         self._pending: deque[dict[str, Any]] = deque()
         self._counts: dict[str, int] = {}
-        self._timed = torch.rigi.get_mode() == "timed"
+        self._timed = torch.rigi.is_timed()
 
     def begin(self, forward_batch: Any) -> None:
         """Called before a forward's first launch."""
@@ -51,7 +51,7 @@ class StepLog:
             self._pending[-1]["events"].append(_mark())
 
     def _new_fallbacks(self) -> dict[str, int]:
-        counts = torch.rigi.fallback_counts()
+        counts = torch.rigi.fallbacks()
         new = {op: n - self._counts.get(op, 0) for op, n in counts.items() if n != self._counts.get(op, 0)}
         self._counts = dict(counts)
         return new
