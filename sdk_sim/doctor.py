@@ -119,8 +119,8 @@ def _main(reference: str) -> None:
 
 
 def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise Problem(f"Python {platform.python_version()} at {sys.executable}; 3.11 or newer is needed")
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        raise Problem(f"Python {platform.python_version()} at {sys.executable}; from 3.11 to 3.13 is supported")
     return f"Python {platform.python_version()} at {sys.executable}"
 
 

@@ -1,4 +1,4 @@
-"""What `rigi doctor` asks of this layer: the loader, the packaged kernels, and whether a compiler is at hand. Imports TVM only to see if it is there."""
+"""What `rigi doctor` asks of this layer: the loader, the packaged kernels, and whether TVM is at hand."""
 
 from __future__ import annotations
 
