@@ -9,10 +9,6 @@ VENV ?= .venv
 BUILD ?= build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
-ifeq ($(origin CXX),default)
-CXX :=
-endif
-export CXX
 
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
