@@ -1,0 +1,257 @@
+// rigi.h: memory and copies.
+#include <cstring>
+
+#include "library.hpp"
+
+using rigi::Device;
+using rigi::Error;
+using rigi::format_bytes;
+using rigi::format_pointer;
+using rigi::guarded;
+using rigi::Library;
+using rigi::Memory;
+using rigi::Stream;
+using rigi::Transfer;
+
+namespace {
+
+// Host data up to this size is taken when an asynchronous copy is submitted, so that the caller may reuse it at once.
+constexpr size_t kStaged = size_t{64} << 10;
+// Zeros from this size on are fresh pages of the host instead of written ones: they cost nothing until used.
+constexpr size_t kFreshZeros = size_t{32} << 20;
+
+void require(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
+}
+
+// The device of a block that a copy reads or writes, null for host memory. Refuses what is not wholly inside one allocation.
+Device* device_of_block(Library& library, const void* pointer, size_t bytes, const char* name) {
+  require(pointer, name);
+  const auto* first = static_cast<const uint8_t*>(pointer);
+  Device* device = library.device_of(first);
+  if (device == nullptr) {
+    if (reinterpret_cast<uintptr_t>(first) + bytes < bytes || library.device_of(first + bytes - 1) != nullptr) {
+      throw Error(RIGI_ERROR_INVALID_POINTER, std::string("`") + name + "`: " + format_bytes(bytes) + " at host address " + format_pointer(pointer) + " run into device memory");
+    }
+    return nullptr;
+  }
+  const Memory::Range range = device->memory.allocation(pointer);
+  const auto offset = static_cast<uint64_t>(first - range.base);
+  if (bytes > range.bytes - offset) {
+    throw Error(RIGI_ERROR_INVALID_POINTER, std::string("`") + name + "`: " + format_bytes(bytes) + " at " + format_pointer(pointer) + " (device " + std::to_string(device->id) +
+                                                ") leave the allocation of " + format_bytes(range.bytes) + " at " + format_pointer(range.base) + " by " +
+                                                std::to_string(bytes - (range.bytes - offset)) + " bytes");
+  }
+  return device;
+}
+
+// Holds back what is freed on another device while a queue that this device does not own works on its memory.
+class Pin {
+ public:
+  explicit Pin(Device& device) : device_(&device) { device.memory.pin(); }
+  ~Pin() {
+    if (device_ != nullptr) device_->memory.unpin(device_->queue.submitted());
+  }
+  Pin(Pin&& other) noexcept : device_(std::exchange(other.device_, nullptr)) {}
+  Pin(const Pin&) = delete;
+  Pin& operator=(const Pin&) = delete;
+  Pin& operator=(Pin&&) = delete;
+
+ private:
+  Device* device_;
+};
+
+struct Copy {
+  Device *to, *from;  // null: host
+  Transfer kind;
+};
+
+Copy classify(Library& library, void* dst, const void* src, size_t bytes) {
+  Copy copy{device_of_block(library, dst, bytes, "dst"), device_of_block(library, src, bytes, "src"), Transfer::OnDevice};
+  if (copy.to == nullptr && copy.from == nullptr) {
+    throw Error(RIGI_ERROR_INVALID_VALUE, "both " + format_pointer(dst) + " and " + format_pointer(src) + " are host memory; use memcpy");
+  }
+  if (copy.to == nullptr) {
+    copy.kind = Transfer::ToHost;
+  } else if (copy.from == nullptr) {
+    copy.kind = Transfer::ToDevice;
+  } else if (copy.to != copy.from) {
+    copy.kind = Transfer::Peer;
+  }
+  return copy;
+}
+
+void submit_copy(Library& library, void* dst, const void* src, size_t bytes, rigiStream_t stream) {
+  const std::shared_ptr<Stream> s = library.stream(stream);
+  Device& device = *s->device;
+  const Copy copy = classify(library, dst, src, bytes);
+  const rigiMode mode = device.mode;
+  if (copy.kind == Transfer::Peer) {
+    device.submit(*s, [=, &device, to = Pin(*copy.to), from = Pin(*copy.from)] {
+      std::memcpy(dst, src, bytes);
+      device.account(*s, Transfer::Peer, bytes, mode);
+    });
+    return;
+  }
+  const Device& owner = copy.to != nullptr ? *copy.to : *copy.from;
+  if (&owner != &device) {
+    throw Error(RIGI_ERROR_INVALID_VALUE, "the memory is on device " + std::to_string(owner.id) + " but the stream on device " + std::to_string(device.id) + "; use a stream of the memory's device");
+  }
+  if (copy.kind == Transfer::ToDevice && bytes <= kStaged) {
+    const auto* data = static_cast<const uint8_t*>(src);
+    device.submit(*s, [=, &device, staged = std::vector<uint8_t>(data, data + bytes)] {
+      std::memcpy(dst, staged.data(), bytes);
+      device.account(*s, Transfer::ToDevice, bytes, mode);
+    });
+    return;
+  }
+  device.submit(*s, [=, &device, kind = copy.kind] {
+    std::memmove(dst, src, bytes);
+    device.account(*s, kind, bytes, mode);
+  });
+}
+
+void set_bytes(void* dst, int value, size_t bytes) {
+  if (static_cast<uint8_t>(value) != 0 || bytes < kFreshZeros) {
+    std::memset(dst, value, bytes);
+    return;
+  }
+  constexpr uintptr_t kPage = 4096;
+  auto* first = static_cast<uint8_t*>(dst);
+  const size_t head = (kPage - reinterpret_cast<uintptr_t>(first) % kPage) % kPage;
+  const size_t tail = (reinterpret_cast<uintptr_t>(first) + bytes) % kPage;
+  std::memset(first, 0, head);
+  rigi::release_pages(first, bytes);
+  std::memset(first + bytes - tail, 0, tail);
+}
+
+void submit_set(Library& library, void* dst, int value, size_t bytes, const std::shared_ptr<Stream>& s) {
+  Device& device = *s->device;
+  const Device* owner = device_of_block(library, dst, bytes, "dst");
+  if (owner == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(dst) + " is not device memory");
+  if (owner != &device) throw Error(RIGI_ERROR_INVALID_VALUE, "the memory is on device " + std::to_string(owner->id) + " but the stream on device " + std::to_string(device.id));
+  const rigiMode mode = device.mode;
+  device.submit(*s, [=, &device] {
+    set_bytes(dst, value, bytes);
+    device.account(*s, Transfer::Set, bytes, mode);
+  });
+}
+
+}  // namespace
+
+extern "C" {
+
+rigiStatus rigiMalloc(int device, size_t bytes, void** pointer) {
+  return guarded(__func__, [&] {
+    require(pointer, "pointer");
+    Device& d = Library::get().device(device);
+    *pointer = bytes == 0 ? nullptr : d.memory.allocate(bytes);
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiFree(void* pointer) {
+  return guarded(__func__, [&] {
+    if (pointer == nullptr) return RIGI_SUCCESS;
+    Device* device = Library::get().device_of(pointer);
+    if (device == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; rigiMalloc did not return it");
+    device->free(pointer);
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiMemGetInfo(int device, size_t* free_bytes, size_t* total_bytes) {
+  return guarded(__func__, [&] {
+    Device& d = Library::get().device(device);
+    if (free_bytes != nullptr) *free_bytes = d.memory.free_bytes();
+    if (total_bytes != nullptr) *total_bytes = d.memory.total_bytes();
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiPointerGetDevice(const void* pointer, int* device) {
+  try {
+    const Device* found = pointer == nullptr || device == nullptr ? nullptr : Library::get().device_of(pointer);
+    if (found == nullptr) return RIGI_ERROR_INVALID_POINTER;
+    *device = found->id;
+    return RIGI_SUCCESS;
+  } catch (const std::exception&) {
+    return RIGI_ERROR_INVALID_POINTER;  // no devices, so no pointer into one
+  }
+}
+
+rigiStatus rigiPointerGetAllocation(const void* pointer, void** base, size_t* bytes) {
+  return guarded(__func__, [&] {
+    Device* device = Library::get().device_of(pointer);
+    if (device == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory");
+    const Memory::Range range = device->memory.allocation(pointer);
+    if (base != nullptr) *base = range.base;
+    if (bytes != nullptr) *bytes = range.bytes;
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiMemcpy(void* dst, const void* src, size_t bytes) {
+  return guarded(__func__, [&] {
+    if (bytes == 0) return RIGI_SUCCESS;
+    Library& library = Library::get();
+    const Copy copy = classify(library, dst, src, bytes);
+    Device& device = copy.to != nullptr ? *copy.to : *copy.from;
+    if (copy.kind == Transfer::Peer) {
+      copy.from->queue.synchronize();
+      copy.from->queue.check();
+    }
+    device.queue.check();
+    const std::shared_ptr<Stream> s = library.default_stream_of(device);
+    const rigiMode mode = device.mode;
+    device.queue.submit_and_wait([&] {
+      std::memmove(dst, src, bytes);
+      device.account(*s, copy.kind, bytes, mode);
+    });
+    device.queue.check();
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiMemcpyAsync(void* dst, const void* src, size_t bytes, rigiStream_t stream) {
+  return guarded(__func__, [&] {
+    if (bytes != 0) submit_copy(Library::get(), dst, src, bytes, stream);
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiMemcpyPeerAsync(void* dst, const void* src, size_t bytes, rigiStream_t stream) {
+  return guarded(__func__, [&] {
+    if (bytes == 0) return RIGI_SUCCESS;
+    Library& library = Library::get();
+    for (const void* pointer : {static_cast<const void*>(dst), src}) {
+      if (library.device_of(pointer) == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; a peer copy goes from device to device");
+    }
+    submit_copy(library, dst, src, bytes, stream);
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiMemset(void* dst, int value, size_t bytes) {
+  return guarded(__func__, [&] {
+    if (bytes == 0) return RIGI_SUCCESS;
+    Library& library = Library::get();
+    Device* device = library.device_of(dst);
+    if (device == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(dst) + " is not device memory");
+    const std::shared_ptr<Stream> s = library.default_stream_of(*device);
+    submit_set(library, dst, value, bytes, s);
+    device->queue.wait(s->last.load(std::memory_order_acquire));
+    device->queue.check();
+    return RIGI_SUCCESS;
+  });
+}
+
+rigiStatus rigiMemsetAsync(void* dst, int value, size_t bytes, rigiStream_t stream) {
+  return guarded(__func__, [&] {
+    Library& library = Library::get();
+    if (bytes != 0) submit_set(library, dst, value, bytes, library.stream(stream));
+    return RIGI_SUCCESS;
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,162 @@
+#include "cores.hpp"
+
+#include <cstring>
+#include <utility>
+
+#include "../exec/exec.hpp"
+#include "../timing/access.hpp"
+
+namespace rigi {
+namespace {
+
+// Host nanoseconds of work, roughly, that the launching thread does alone before it calls the helpers: waking one costs
+// a few microseconds, which an empty or tiny launch must not pay.
+constexpr int64_t kAlone = 3000;
+
+thread_local const Cores* launching = nullptr;
+
+int64_t rough_nanoseconds(const rigi_instr& i) {
+  const uint64_t area = uint64_t{i.rows} * i.cols;
+  const uint64_t work = i.op == RIGI_MMA ? area * i.depth / 64 : area / 8;
+  return static_cast<int64_t>(std::min<uint64_t>(work, 1U << 20)) + 50;
+}
+
+void check_scalar(uint32_t bytes, uint64_t address, uint64_t base, uint64_t size, const char* space) {
+  if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8) throw Fault("a scalar of " + std::to_string(bytes) + " bytes; allowed: 1, 2, 4, 8");
+  if (address < base || address - base > size - bytes) {
+    throw Fault(std::string("address ") + std::to_string(address) + " is outside the " + space + " (" + std::to_string(base) + " to " + std::to_string(base + size) + ")");
+  }
+  if (address % bytes != 0) throw Fault("address " + std::to_string(address) + " is not a multiple of the " + std::to_string(bytes) + " bytes it reads");
+}
+
+}  // namespace
+
+Cores::Cores(const Chip& chip, Crew& crew, HbmRange hbm)
+    : chip_(chip),
+      crew_(crew),
+      hbm_(hbm),
+      sram_(size_t{chip.cores()} * chip.sram_bytes, size_t{2} << 20, true, "scratchpads"),
+      states_(chip.cores()),
+      contexts_(std::make_unique<Context[]>(chip.cores())) {
+  static const rigi_core_ops ops = {&Cores::issue, &Cores::scalar_load, &Cores::scalar_read};
+  for (uint32_t c = 0; c < chip.cores(); ++c) {
+    states_[c].sram = sram_.data() + size_t{c} * chip.sram_bytes;
+    states_[c].id = static_cast<int>(c);
+    states_[c].peers = states_.data();
+    states_[c].hbm_base = hbm.base;
+    states_[c].hbm_bytes = hbm.bytes;
+    Context& context = contexts_[c];
+    context.core = {&ops, &context, static_cast<int32_t>(c)};
+    context.owner = this;
+    context.state = &states_[c];
+  }
+  crew_.add(&tasks_);
+}
+
+void Cores::run(const Program& program, Schedule* schedule) {
+  const uint32_t cores = chip_.cores();
+  for (uint32_t c = 0; c < cores; ++c) {
+    Context& context = contexts_[c];
+    context.schedule = schedule;
+    context.index = 0;
+    context.line = 0;
+    context.op = nullptr;
+    context.faulted = false;
+    states_[c].adds.clear();
+  }
+  program_ = &program;
+  const Cores* outer = std::exchange(launching, this);
+  const uint32_t phases = program.phases();
+  bool faulted = false;
+  for (phase_ = 0; phase_ < phases && !faulted; ++phase_) {
+    if (phase_ > 0) {
+      if (schedule != nullptr) schedule->barrier();
+      for (uint32_t c = 0; c < cores; ++c) ++contexts_[c].index;
+    }
+    budget_ = crew_.threads() > 1 ? kAlone : INT64_MAX;
+    tasks_.publish(&Cores::run_core, this, cores);
+    while (tasks_.run_one()) {
+    }
+    tasks_.wait_finished();
+    for (uint32_t c = 0; c < cores; ++c) faulted |= contexts_[c].faulted;
+    if (faulted) break;
+    apply_adds(states_.data(), static_cast<int>(cores));
+  }
+  launching = outer;
+  if (faulted) throw_first_fault(phase_);
+}
+
+void Cores::throw_first_fault(uint32_t phase) const {
+  for (uint32_t c = 0; c < chip_.cores(); ++c) {
+    const Context& context = contexts_[c];
+    if (!context.faulted) continue;
+    std::string text = std::string("kernel ") + program_->name() + ", core " + std::to_string(c) + ", phase " + std::to_string(phase);
+    if (context.op != nullptr) text += ", instruction " + std::to_string(context.index - 1) + " (" + context.op + ")";
+    text += ": " + context.fault;
+    if (context.line != 0) text += " [source line " + std::to_string(context.line) + "]";
+    throw Fault(text);
+  }
+}
+
+void Cores::run_core(void* cores, uint32_t core) {
+  Cores& self = *static_cast<Cores*>(cores);
+  Context& context = self.contexts_[core];
+  int64_t never = INT64_MAX;
+  context.budget = launching == &self ? &self.budget_ : &never;
+  try {
+    self.program_->run(self.phase_, &context.core);
+  } catch (const std::exception& error) {
+    context.faulted = true;
+    context.fault = error.what();
+  } catch (...) {
+    context.faulted = true;
+    context.fault = "the kernel threw an exception that is no std::exception";
+  }
+}
+
+// The launching thread counts what it does and calls for help once that is worth it.
+inline void Cores::charge(int64_t& budget, const rigi_instr& instr) {
+  if (budget == INT64_MAX) return;
+  budget -= rough_nanoseconds(instr);
+  if (budget > 0) return;
+  budget = INT64_MAX;
+  if (tasks_.tasks_left()) crew_.call();
+}
+
+void Cores::issue(void* state, const rigi_instr* instr) {
+  Context& context = *static_cast<Context*>(state);
+  Cores& self = *context.owner;
+  ++context.index;
+  context.op = op_name(instr->op);
+  context.line = instr->line;
+  validate(*instr, context.core.id, self.chip_, self.hbm_);
+  self.charge(*context.budget, *instr);
+  if (context.schedule != nullptr) context.schedule->add(context.core.id, *instr);
+  execute(*instr, *context.state);
+}
+
+uint64_t Cores::scalar_load(void* state, uint64_t hbm, uint32_t bytes) {
+  Context& context = *static_cast<Context*>(state);
+  Cores& self = *context.owner;
+  ++context.index;
+  context.op = "scalar_load";
+  check_scalar(bytes, hbm, self.hbm_.base, self.hbm_.bytes, "HBM");
+  if (context.schedule != nullptr) context.schedule->scalar_load(context.core.id, hbm, bytes);
+  uint64_t value = 0;
+  std::memcpy(&value, reinterpret_cast<const void*>(hbm), bytes);
+  return value;
+}
+
+uint64_t Cores::scalar_read(void* state, uint32_t sram, uint32_t bytes) {
+  Context& context = *static_cast<Context*>(state);
+  Cores& self = *context.owner;
+  ++context.index;
+  context.op = "scalar_read";
+  check_scalar(bytes, sram, 0, self.chip_.sram_bytes, "scratchpad");
+  if (context.schedule != nullptr) context.schedule->scalar_read(context.core.id, sram, bytes);
+  uint64_t value = 0;
+  std::memcpy(&value, context.state->sram + sram, bytes);
+  return value;
+}
+
+}  // namespace rigi

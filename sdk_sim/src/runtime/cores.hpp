@@ -1,0 +1,69 @@
+// The sixteen cores of a device while they run a kernel.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../common.hpp"
+#include "../timing/schedule.hpp"
+#include "crew.hpp"
+#include "mapping.hpp"
+#include "rigi_kernel.h"
+
+namespace rigi {
+
+/// What a launch runs: a name and, for each phase, what a core does in it.
+class Program {
+ public:
+  virtual ~Program() = default;
+  virtual const char* name() const = 0;
+  virtual uint32_t phases() const = 0;
+  /// Issues the instructions of one core. Called from several threads for different cores.
+  virtual void run(uint32_t phase, rigi_core* core) const = 0;
+};
+
+/// Owns the scratchpads. Runs one program at a time, in the thread of the device's queue and in helpers.
+class Cores {
+ public:
+  Cores(const Chip& chip, Crew& crew, HbmRange hbm);
+
+  /// Carries out the program. With `schedule` (begun by the caller) its instructions are recorded there too; the last
+  /// barrier is left to Schedule::finish(). Throws Fault for the first fault by phase, then core, then instruction.
+  void run(const Program& program, Schedule* schedule);
+
+ private:
+  struct alignas(128) Context {
+    rigi_core core;
+    Cores* owner;
+    CoreState* state;
+    Schedule* schedule;
+    uint32_t index;   // instructions issued, scalar accesses and barriers included
+    uint32_t line;    // of the source, of the current instruction
+    const char* op;   // the current instruction's
+    int64_t* budget;  // see charge()
+    bool faulted;
+    std::string fault;
+  };
+
+  static void issue(void* state, const rigi_instr* instr);
+  static uint64_t scalar_load(void* state, uint64_t hbm, uint32_t bytes);
+  static uint64_t scalar_read(void* state, uint32_t sram, uint32_t bytes);
+  static void run_core(void* cores, uint32_t core);
+  void charge(int64_t& budget, const rigi_instr& instr);
+  void throw_first_fault(uint32_t phase) const;
+
+  const Chip& chip_;
+  Crew& crew_;
+  const HbmRange hbm_;
+  Mapping sram_;
+  std::vector<CoreState> states_;
+  std::unique_ptr<Context[]> contexts_;
+  TaskSet tasks_;
+  // The launch in hand.
+  const Program* program_ = nullptr;
+  uint32_t phase_ = 0;
+  int64_t budget_ = 0;
+};
+
+}  // namespace rigi

@@ -1,0 +1,77 @@
+#include "device.hpp"
+
+#include "status.hpp"
+
+namespace rigi {
+
+void Device::free(void* pointer) {
+  memory.release(pointer, queue.submitted());
+  if (!memory.purge_due()) return;
+  // In the queue, because work submitted before may still read what has just been freed.
+  const uint64_t before = queue.submitted();
+  queue.submit([this, before] { memory.purge(before); });
+}
+
+void Device::launch(const Program& program, Stream& stream, rigiMode launch_mode) {
+  if (!cores_) cores_ = std::make_unique<Cores>(chip, crew_, memory.range());
+  uint64_t cycles = 0;
+  if (launch_mode == RIGI_TIMED) {
+    if (!schedule_) schedule_ = std::make_unique<Schedule>(chip);
+    schedule_->always_resolve(trace_ != nullptr);
+    schedule_->begin(chip.launch_host);
+    cores_->run(program, schedule_.get());
+    try {
+      cycles = schedule_->finish();
+    } catch (const Fault& fault) {
+      throw Fault(std::string("kernel ") + program.name() + ": " + fault.what());
+    }
+    if (trace_ != nullptr) schedule_->write_trace(trace_, traced_++, program.name(), memory.range().base);
+    timeline_.launch(stream, cycles);
+  } else {
+    cores_->run(program, nullptr);
+  }
+  auto count = kernels_.find(program.name());
+  if (count == kernels_.end()) count = kernels_.emplace(program.name(), Count()).first;
+  ++count->second.number;
+  count->second.cycles += cycles;
+}
+
+void Device::account(Stream& stream, Transfer kind, uint64_t bytes, rigiMode copy_mode) {
+  Count& count = transfers_[static_cast<int>(kind)];
+  ++count.number;
+  count.bytes += bytes;
+  if (copy_mode == RIGI_TIMED) count.cycles += timeline_.transfer(stream, kind, bytes);
+}
+
+std::string Device::take_statistics() {
+  uint64_t launches = 0, cycles = 0;
+  std::string kernels, transfers;
+  for (const auto& [name, count] : kernels_) {
+    launches += count.number;
+    cycles += count.cycles;
+    kernels += (kernels.empty() ? "\"" : ",\"") + name + "\":{\"launches\":" + std::to_string(count.number) + ",\"cycles\":" + std::to_string(count.cycles) + "}";
+  }
+  for (int t = 0; t < kTransfers; ++t) {
+    transfers += std::string(t == 0 ? "\"" : ",\"") + kTransferNames[t] + "\":{\"count\":" + std::to_string(transfers_[t].number) + ",\"bytes\":" + std::to_string(transfers_[t].bytes) +
+                 ",\"cycles\":" + std::to_string(transfers_[t].cycles) + "}";
+    transfers_[t] = {};
+  }
+  kernels_.clear();
+  return "{\"launches\":" + std::to_string(launches) + ",\"cycles\":" + std::to_string(cycles) + ",\"kernels\":{" + kernels + "},\"copies\":{" + transfers + "}}";
+}
+
+void Device::trace_to(std::FILE* file) {
+  stop_trace();
+  trace_ = file;
+  traced_ = 0;
+}
+
+bool Device::stop_trace() {
+  if (trace_ == nullptr) return true;
+  const bool written = std::ferror(trace_) == 0;
+  const bool closed = std::fclose(trace_) == 0;
+  trace_ = nullptr;
+  return written && closed;
+}
+
+}  // namespace rigi

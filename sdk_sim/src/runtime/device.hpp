@@ -1,0 +1,65 @@
+// One emulated chip: its memory, its queue, its cores, its clocks and what it counts.
+#pragma once
+
+#include <atomic>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "../common.hpp"
+#include "../timing/schedule.hpp"
+#include "cores.hpp"
+#include "memory.hpp"
+#include "queue.hpp"
+#include "rigi.h"
+#include "timeline.hpp"
+
+namespace rigi {
+
+class Device {
+ public:
+  Device(int number, const Chip& figures, Crew& helpers, rigiMode first_mode)
+      : id(number), chip(figures), memory(number, figures.hbm_bytes), queue(number), mode(first_mode), crew_(helpers), timeline_(figures) {}
+
+  const int id;
+  const Chip& chip;
+  Memory memory;
+  Queue queue;
+  std::atomic<rigiMode> mode;
+
+  /// Puts work into the queue that `stream` is to wait for. Throws if the device is faulted. `body` gets no arguments.
+  template <typename Body>
+  void submit(Stream& stream, Body&& body) {
+    queue.check();
+    stream.submitted(queue.submit(std::forward<Body>(body)));
+  }
+  /// Whether this device has memory or threads: a forked child could not use it.
+  bool started() const { return memory.started() || queue.submitted() != 0; }
+  void free(void* pointer);
+
+  // ---- the rest is called by work in the queue only
+  void launch(const Program& program, Stream& stream, rigiMode launch_mode);
+  void account(Stream& stream, Transfer kind, uint64_t bytes, rigiMode copy_mode);
+  /// Returns the statistics as JSON and starts them anew.
+  std::string take_statistics();
+  void trace_to(std::FILE* file);
+  /// False if something could not be written. Without a trace: true.
+  bool stop_trace();
+
+ private:
+  struct Count {
+    uint64_t number = 0, cycles = 0, bytes = 0;
+  };
+
+  Crew& crew_;
+  Timeline timeline_;
+  std::unique_ptr<Cores> cores_;
+  std::unique_ptr<Schedule> schedule_;
+  std::map<std::string, Count, std::less<>> kernels_;
+  Count transfers_[kTransfers];
+  std::FILE* trace_ = nullptr;
+  uint64_t traced_ = 0;
+};
+
+}  // namespace rigi

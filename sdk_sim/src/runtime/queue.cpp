@@ -1,0 +1,155 @@
+#include "queue.hpp"
+
+#include <chrono>
+#include <thread>
+
+#include "spin.hpp"
+#include "status.hpp"
+
+namespace rigi {
+namespace {
+
+using std::chrono::microseconds;
+
+constexpr uint64_t kMostPending = uint64_t{1} << 16;
+thread_local const Queue* working_for = nullptr;
+
+}  // namespace
+
+bool Queue::in_work() { return working_for != nullptr; }
+
+void Queue::refuse_own_thread() const {
+  if (working_for == this) throw Error(RIGI_ERROR_INVALID_VALUE, "a host function cannot wait for the device whose queue runs it");
+}
+
+void Queue::throw_fault() const {
+  const std::lock_guard lock(mutex_);
+  throw Error(RIGI_ERROR_KERNEL_FAULT, fault_ + " (device " + std::to_string(device_) + " refuses work until rigiDeviceReset)");
+}
+
+uint64_t Queue::push(std::unique_ptr<Work> work, bool always) {
+  // A submitter that runs far ahead waits, so that queued work cannot fill the host's memory.
+  if (const uint64_t ahead = submitted(); !in_work() && ahead > kMostPending && !done(ahead - kMostPending)) wait(ahead - kMostPending / 2);
+  std::unique_lock lock(mutex_);
+  if (stopping_) throw Error(RIGI_ERROR_INTERNAL, "the process is exiting; no more work is accepted");
+  if (!started_) {
+    std::thread([this] { loop(); }).detach();  // lives as long as the process, see stop()
+    started_ = true;
+  }
+  const uint64_t sequence = submitted_.load(std::memory_order_relaxed) + 1;
+  submitted_.store(sequence, std::memory_order_release);
+  work->sequence_ = sequence;
+  work->always_ = always;
+  (first_ == nullptr ? first_ : last_->next_) = work.get();
+  last_ = work.release();
+  const bool wake = sleeping_;
+  lock.unlock();
+  if (wake) arrived_.notify_one();
+  return sequence;
+}
+
+void Queue::loop() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (first_ == nullptr && !stopping_) {
+      // Launches mostly come in bursts: look a little longer before going to sleep.
+      const uint64_t seen = submitted_.load(std::memory_order_relaxed);
+      lock.unlock();
+      spin_until([&] { return submitted_.load(std::memory_order_relaxed) != seen; }, microseconds(10));
+      lock.lock();
+    }
+    sleeping_ = true;
+    arrived_.wait(lock, [this] { return stopping_ || (first_ != nullptr && !running_); });
+    sleeping_ = false;
+    if (stopping_) return;
+    std::unique_ptr<Work> work(first_);
+    first_ = work->next_;
+    running_ = true;
+    lock.unlock();
+    const uint64_t sequence = work->sequence_;
+    execute(*work, sequence, work->always_);
+    work.reset();
+    lock.lock();
+    running_ = false;
+    complete(sequence);
+  }
+}
+
+void Queue::execute(Work& work, uint64_t sequence, bool always) {
+  if (!always && (faulted_.load(std::memory_order_relaxed) || sequence <= skip_until_.load(std::memory_order_relaxed))) return;
+  const Queue* outer = std::exchange(working_for, this);
+  std::string text;
+  try {
+    work.run();
+  } catch (const std::exception& error) {
+    text = error.what();
+  } catch (...) {
+    text = "an exception that is no std::exception";
+  }
+  working_for = outer;
+  if (text.empty()) return;
+  const std::lock_guard lock(mutex_);
+  if (faulted_.load(std::memory_order_relaxed)) return;
+  fault_ = text;
+  faulted_.store(true, std::memory_order_release);
+}
+
+// Called with the mutex held.
+void Queue::complete(uint64_t sequence) {
+  completed_.store(sequence, std::memory_order_release);
+  if (stopping_ || sequence >= awaited_.load(std::memory_order_relaxed)) {
+    awaited_.store(UINT64_MAX, std::memory_order_relaxed);
+    progress_.notify_all();
+  }
+}
+
+uint64_t Queue::begin_inline() {
+  const std::lock_guard lock(mutex_);
+  if (first_ != nullptr || running_ || stopping_ || in_work()) return 0;
+  running_ = true;
+  const uint64_t sequence = submitted_.load(std::memory_order_relaxed) + 1;
+  submitted_.store(sequence, std::memory_order_release);
+  return sequence;
+}
+
+void Queue::end_inline(uint64_t sequence) {
+  bool wake;
+  {
+    const std::lock_guard lock(mutex_);
+    running_ = false;
+    complete(sequence);
+    wake = first_ != nullptr && sleeping_;
+  }
+  if (wake) arrived_.notify_one();
+}
+
+void Queue::wait(uint64_t sequence) {
+  if (done(sequence)) return;
+  refuse_own_thread();
+  if (spin_until([&] { return done(sequence); }, microseconds(3))) return;
+  std::unique_lock lock(mutex_);
+  while (!done(sequence)) {
+    if (stopping_) throw Error(RIGI_ERROR_INTERNAL, "the process is exiting; queued work was dropped");
+    if (sequence < awaited_.load(std::memory_order_relaxed)) awaited_.store(sequence, std::memory_order_relaxed);
+    progress_.wait(lock);
+  }
+}
+
+void Queue::reset() {
+  const uint64_t last = submitted();
+  skip_until_.store(last, std::memory_order_relaxed);
+  wait(last);
+  const std::lock_guard lock(mutex_);
+  faulted_.store(false, std::memory_order_release);
+  fault_.clear();
+}
+
+void Queue::stop() {
+  std::unique_lock lock(mutex_);
+  stopping_ = true;
+  arrived_.notify_all();
+  progress_.notify_all();
+  progress_.wait_for(lock, std::chrono::seconds(2), [this] { return !running_; });
+}
+
+}  // namespace rigi
