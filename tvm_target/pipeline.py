@@ -75,6 +75,11 @@ def _finish() -> list[tvm.ir.transform.Pass]:
     ]
 
 
+def _host() -> list[tvm.ir.transform.Pass]:
+    # LLVM knows neither buffers of several dimensions nor bf16; device code keeps both.
+    return [tirx.transform.FlattenBuffer(), tirx.transform.FP8StorageLegalize(), tirx.transform.BF16StorageLegalize()]
+
+
 def _run(mod: tvm.IRModule, keep: Callable[[Any], bool], passes: list[tvm.ir.transform.Pass]) -> tvm.IRModule:
     part = tirx.transform.Filter(keep)(mod)
     return tvm.ir.transform.Sequential(passes)(part) if part.functions else part
@@ -92,7 +97,9 @@ def lower(mod: tvm.IRModule) -> tvm.IRModule:
     mod = tvm.ir.transform.Sequential([make() for make in PRE_LOWERING])(mod)
     blocks = _run(mod, _has_blocks, _lower_blocks())
     plain = _run(mod, lambda f: not _has_blocks(f), _lower_plain())
-    return tvm.ir.transform.Sequential(_finish())(_merged([blocks, plain], mod))
+    split = tvm.ir.transform.Sequential(_finish())(_merged([blocks, plain], mod))
+    device = tirx.transform.Filter(lambda f: is_rigi(f.attrs.get("target")))(split)
+    return _merged([device, _run(split, lambda f: not is_rigi(f.attrs.get("target")), _host())], mod)
 
 
 def _pipeline_around(stock: Callable[..., Any], **kwargs: Any) -> tuple[tvm.ir.transform.Pass, Callable[[], Any], Callable[[], Any]]:

@@ -1,0 +1,96 @@
+#include "launch.hpp"
+
+#include <tvm/ffi/extra/c_env_api.h>
+
+namespace rigi::loader {
+
+using tvm::ffi::Any;
+using tvm::ffi::AnyView;
+using tvm::ffi::Function;
+
+namespace {
+
+constexpr size_t kMaxArgs = 64;
+
+thread_local int current_device = 0;
+
+rigiArg Word(const TVMFFIAny& value, const std::string& kernel, size_t place) {
+  rigiArg word = {};
+  switch (value.type_index) {
+    case kTVMFFINone:  // the data of an empty tensor
+      break;
+    case kTVMFFIOpaquePtr:
+      word.ptr = value.v_ptr;
+      break;
+    case kTVMFFIBool:
+    case kTVMFFIInt:
+      word.i64 = value.v_int64;
+      break;
+    case kTVMFFIFloat:
+      word.f64 = value.v_float64;
+      break;
+    default:
+      TVM_FFI_THROW(TypeError) << "kernel " << kernel << ", argument " << place << ": expected a pointer, an integer or a float; call the function "
+                               << "of the module, not the kernel in its import";
+  }
+  return word;
+}
+
+struct Launcher {
+  tvm::ffi::ObjectPtr<RigiModule> module;
+  std::string name;
+  size_t num_args;
+
+  void operator()(const AnyView* args, int32_t count, Any*) const {
+    if (static_cast<size_t>(count) < num_args) {
+      TVM_FFI_THROW(TypeError) << "kernel " << name << " takes " << num_args << " arguments, got " << count;
+    }
+    rigiArg words[kMaxArgs];
+    for (size_t i = 0; i < num_args; ++i) words[i] = Word(args[i].CopyToTVMFFIAny(), name, i);
+    const int device = current_device;
+    const rigiKernel_t kernel = module->Kernel(device, name);
+    auto stream = static_cast<rigiStream_t>(TVMFFIEnvGetStream(kDLExtDev, device));
+    if (stream == nullptr) Check(rigiDefaultStream(device, &stream));
+    Check(rigiLaunchKernel(kernel, stream, words, num_args));
+  }
+};
+
+}  // namespace
+
+void Check(rigiStatus status) {
+  if (status != RIGI_SUCCESS) TVM_FFI_THROW(RuntimeError) << rigiGetLastErrorString();
+}
+
+Function SetDeviceFunction() {
+  static const Function function = Function::FromPacked([](const AnyView* args, int32_t count, Any* result) {
+    if (count == 2 && args[0].cast<int>() == kDLExtDev) {
+      current_device = args[1].cast<int>();
+      return;
+    }
+    const auto general = Function::GetGlobal("__tvm_set_device");
+    if (!general) TVM_FFI_THROW(RuntimeError) << "this process has no TVM runtime for device type " << (count > 0 ? args[0].cast<int>() : -1);
+    general->CallPacked(args, count, result);
+  });
+  return function;
+}
+
+Function LaunchFunction(tvm::ffi::ObjectPtr<RigiModule> module, const std::string& name, size_t num_args) {
+  if (num_args > kMaxArgs) TVM_FFI_THROW(ValueError) << "kernel " << name << " has " << num_args << " arguments; at most " << kMaxArgs << " are passed";
+  return Function::FromPacked(Launcher{std::move(module), name, num_args});
+}
+
+void RegisterContextSymbols() {
+  // The addresses are data to the registry; a second registration of the same symbol does no harm.
+  const std::pair<const char*, void*> symbols[] = {
+      {"__TVMFFIFunctionCall", reinterpret_cast<void*>(TVMFFIFunctionCall)},
+      {"__TVMFFIErrorSetRaisedFromCStr", reinterpret_cast<void*>(TVMFFIErrorSetRaisedFromCStr)},
+      {"__TVMFFIErrorSetRaisedFromCStrParts", reinterpret_cast<void*>(TVMFFIErrorSetRaisedFromCStrParts)},
+      {"__TVMFFIEnvModLookupFromImports", reinterpret_cast<void*>(TVMFFIEnvModLookupFromImports)},
+      {"__TVMFFIHandleInitOnce", reinterpret_cast<void*>(TVMFFIHandleInitOnce)},
+  };
+  for (const auto& [name, address] : symbols) {
+    if (TVMFFIEnvModRegisterContextSymbol(name, address) != 0) TVM_FFI_THROW(RuntimeError) << "cannot register " << name << " with tvm-ffi";
+  }
+}
+
+}  // namespace rigi::loader
