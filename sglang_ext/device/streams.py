@@ -49,8 +49,8 @@ def current_stream(device: Device = None) -> torch.Stream:
 
 
 def default_stream(device: Device = None) -> torch.Stream:
-    privateuse1 = torch._C._autograd.DeviceType.PrivateUse1.value if hasattr(torch._C._autograd.DeviceType.PrivateUse1, "value") else 20
-    return Stream(stream_id=0, device_index=index_of(device), device_type=privateuse1)
+    kind = int(torch._C._autograd.DeviceType.PrivateUse1)
+    return Stream(stream_id=0, device_index=index_of(device), device_type=kind)
 
 
 def set_stream(stream: torch.Stream) -> None:
