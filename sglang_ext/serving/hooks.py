@@ -1,7 +1,7 @@
 """SGLang's general plug-in entry point: registers what must be known before the server's arguments are parsed.
 
-Hooks (replacements of SGLang code): none. Every adaptation goes through a seam of SGLang 0.5.23; the table in
-``SEAMS`` names them, and tests/sglang checks that each one took.
+Every adaptation but one goes through a seam of SGLang 0.5.23 (``SEAMS``); the one hook (``HOOKS``) says why there is no
+seam. SGLang only logs a hook that could not be applied, so tests/sglang checks that each of them took.
 """
 
 from typing import Any
@@ -15,20 +15,27 @@ SEAMS = {
     "llama layers": "SRTPlatform.post_load_model: decoder layers call the chip's ops directly",
 }
 
+HOOKS = {
+    "sglang.srt.constrained.xgrammar_backend.XGrammarGrammar.apply_vocab_mask": "raises for a device type it does not know by name",
+}
+
 
 def register() -> None:
     """Idempotent; SGLang calls it in every process before it builds its arguments."""
     from sglang.srt.arg_groups.choices import ATTENTION_BACKEND_CHOICES, add_attention_backend_choices
     from sglang.srt.layers.attention.attention_registry import register_attention_backend
     from sglang.srt.layers.sampler import register_sampler_backend
+    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     from sglang_ext.platform import NAME
+    from sglang_ext.serving import grammar
 
     if NAME in ATTENTION_BACKEND_CHOICES:
         return
     add_attention_backend_choices([NAME])
     register_attention_backend(NAME)(_attention_backend)
     register_sampler_backend("pytorch", _sampler)
+    HookRegistry.register(grammar.TARGET, grammar.apply_vocab_mask, HookType.AROUND)
 
 
 def _attention_backend(runner: Any) -> Any:

@@ -1,0 +1,148 @@
+"""The contract with SGLang 0.5.23: overrides that exist, registrations that took, refusals that say what to do."""
+
+import inspect
+from importlib import metadata
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import sglang_ext.device  # noqa: F401  before sglang: the platform asks torch.rigi
+from sglang_ext.serving import vision_schemas
+
+vision_schemas.define()
+from sglang.srt.platforms import current_platform  # noqa: E402
+from sglang.srt.platforms.interface import SRTPlatform  # noqa: E402
+from sglang.srt.plugins import load_plugins  # noqa: E402
+
+from sglang_ext.platform import NAME, PAGE_SIZE, RigiPlatform  # noqa: E402
+from sglang_ext.serving import grammar, hooks  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins() -> None:
+    load_plugins()
+
+
+def test_the_tested_version_is_installed():
+    assert metadata.version("sglang") == "0.5.23"
+
+
+def test_sglang_finds_the_platform_without_a_flag():
+    assert isinstance(current_platform, RigiPlatform)
+    assert current_platform.is_out_of_tree() and current_platform.device_type == NAME
+
+
+def test_every_override_exists_in_the_interface_with_its_parameters():
+    for name, member in vars(RigiPlatform).items():
+        if name.startswith("__"):
+            continue
+        base = inspect.getattr_static(SRTPlatform, name, None)
+        assert base is not None, f"{name} is not part of SRTPlatform"
+        if inspect.isfunction(member):
+            assert list(inspect.signature(member).parameters) == list(inspect.signature(base).parameters), name
+
+
+def test_device_queries():
+    free, total = current_platform.get_available_memory()
+    assert 0 < free <= total == current_platform.get_device_total_memory()
+    assert current_platform.get_device() == "rigi"
+    assert current_platform.get_group_coordinator_device(0) == torch.device("rigi", 0)
+
+
+def test_attention_backend_and_sampler_are_registered():
+    from sglang.srt.arg_groups.choices import ATTENTION_BACKEND_CHOICES
+    from sglang.srt.layers.attention.attention_registry import ATTENTION_BACKENDS
+    from sglang.srt.layers.sampler import _CUSTOM_SAMPLER_FACTORIES
+
+    assert NAME in ATTENTION_BACKEND_CHOICES and ATTENTION_BACKEND_CHOICES.count(NAME) == 1
+    assert ATTENTION_BACKENDS[NAME] is hooks._attention_backend
+    assert _CUSTOM_SAMPLER_FACTORIES["pytorch"] is hooks._sampler
+
+
+def test_the_hook_took():
+    from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
+
+    assert set(hooks.HOOKS) == {grammar.TARGET}
+    logits = torch.zeros(2, 70, device="rigi")
+    mask = torch.tensor([[1, 0, 0], [-1, -1, 0b111110]], dtype=torch.int32, device="rigi")
+    XGrammarGrammar.apply_vocab_mask(None, logits, mask)
+    allowed = torch.isfinite(logits.cpu())
+    assert allowed[0].nonzero().flatten().tolist() == [0]
+    assert (~allowed[1]).nonzero().flatten().tolist() == [64]  # bit 0 of the last word is the only clear one
+
+
+def test_fused_ops_dispatch_to_the_chip():
+    from sglang.kernels.fused_op import BaseFusedOp
+
+    from sglang_ext.serving import fused_ops
+
+    current_platform.init_backend()
+    forwards = BaseFusedOp._oot_forward_registry[NAME]
+    assert {cls.__name__ for cls in forwards} >= {"RMSNorm", "SiluAndMul", "RotaryEmbedding", "Llama3RotaryEmbedding"}
+    assert current_platform.get_dispatch_key_name() == NAME
+    assert {fn for cls, fn in forwards.items() if cls.__name__.endswith("RotaryEmbedding")} == {fused_ops.rotary}
+
+
+def arguments(**changed: object) -> SimpleNamespace:
+    plain = dict(  # noqa: C408
+        tp_size=1, pp_size=1, dtype="auto", kv_cache_dtype="auto", quantization=None, speculative_algorithm=None, enable_lora=None,
+        lora_paths=None, page_size=None, attention_backend=None, sampling_backend=None, max_total_tokens=None,
+        max_running_requests=None, chunked_prefill_size=None,
+    )  # fmt: skip
+    return SimpleNamespace(**plain | changed)
+
+
+def test_defaults_fill_only_what_is_open():
+    filled = arguments(max_total_tokens=4096)
+    current_platform.apply_server_args_defaults(filled)
+    assert (filled.attention_backend, filled.page_size, filled.dtype, filled.max_total_tokens) == (NAME, PAGE_SIZE, "bfloat16", 4096)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"tp_size": 2}, "--tp-size 2.*--tp-size 1"),
+        ({"dtype": "float16"}, "--dtype float16.*bfloat16"),
+        ({"quantization": "fp8"}, "--quantization fp8.*bf16 checkpoint"),
+        ({"page_size": 64}, "--page-size 64.*16 tokens"),
+        ({"kv_cache_dtype": "fp8_e4m3"}, "--kv-cache-dtype fp8_e4m3"),
+        ({"speculative_algorithm": "EAGLE"}, "--speculative-algorithm EAGLE"),
+        ({"enable_lora": True}, "LoRA.*merge"),
+    ],
+)
+def test_unsupported_flags_are_refused_with_the_remedy(changed: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        current_platform.apply_server_args_defaults(arguments(**changed))
+
+
+def model_config(**changed: object) -> SimpleNamespace:
+    from sglang.srt.configs.model_config import AttentionArch
+
+    text = changed.pop("text", {})
+    plain = dict(  # noqa: C408
+        hf_config=SimpleNamespace(architectures=["SomeForCausalLM"]), hf_text_config=SimpleNamespace(**text), dtype=torch.bfloat16,
+        attention_arch=AttentionArch.MHA, is_encoder_decoder=False, is_hybrid_swa=False, head_dim=64, v_head_dim=64,
+    )  # fmt: skip
+    return SimpleNamespace(**plain | changed)
+
+
+def test_attention_that_no_kernel_computes_is_refused_at_load():
+    from sglang.srt.configs.model_config import AttentionArch
+
+    from sglang_ext.serving.attention import check_model
+
+    check_model(model_config(), PAGE_SIZE)
+    check_model(model_config(text={"sliding_window": 4096, "use_sliding_window": False, "max_position_embeddings": 32768}), PAGE_SIZE)
+    refused = {
+        "latent": model_config(attention_arch=AttentionArch.MLA),
+        "sliding-window": model_config(text={"sliding_window": 512, "max_position_embeddings": 8192}),
+        "cap": model_config(text={"attn_logit_softcapping": 50.0}),
+        "cross": model_config(is_encoder_decoder=True),
+        "head dimension 40": model_config(head_dim=40, v_head_dim=40),
+        "value heads": model_config(v_head_dim=32),
+        "dtype": model_config(dtype=torch.float16),
+    }
+    for what, config in refused.items():
+        with pytest.raises(NotImplementedError, match=f"SomeForCausalLM needs.*{what}.*Llama-like"):
+            check_model(config, PAGE_SIZE)
