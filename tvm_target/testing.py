@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class _DLManagedTensor(ctypes.Structure):
     _fields_ = (("dl_tensor", _DLTensor), ("manager_ctx", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sdk() -> ctypes.CDLL:
     library = ctypes.CDLL(str(sdk_root() / "lib" / "librigi.so"))
     library.rigiGetLastErrorString.restype = ctypes.c_char_p
@@ -80,9 +81,7 @@ class DeviceArray:
         self._shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
         name = self._host.dtype.name
         code = _EXTRA_CODES[name] if name in _EXTRA_CODES else _CODES[self._host.dtype.kind]
-        tensor = _DLTensor(
-            self._pointer, EXT_DEV, device, array.ndim, code, self._host.dtype.itemsize * 8, 1, self._shape, None, 0
-        )
+        tensor = _DLTensor(self._pointer, EXT_DEV, device, array.ndim, code, self._host.dtype.itemsize * 8, 1, self._shape, None, 0)
         self._managed = _DLManagedTensor(tensor, None, None)
 
     def __dlpack__(self, **_kwargs: Any) -> Any:
@@ -101,6 +100,8 @@ class DeviceArray:
         return result
 
     def __del__(self) -> None:
+        if sys.is_finalizing():
+            return
         if getattr(self, "_pointer", None) is not None and self._pointer.value:
             _sdk().rigiFree(self._pointer)
 

@@ -38,7 +38,7 @@ inline float round_bf16(float x) {  // to nearest even; a NaN stays one
 
 def print_module(functions: dict[str, tirx.PrimFunc], chip: Chip) -> tuple[str, list[KernelSource]]:
     """The C++ source for device functions by name, and what is known of each kernel. Deterministic: kernels are sorted by name."""
-    kernels = [print_kernel(name, functions[name], chip) for name in sorted(functions)]
+    kernels = [print_kernel(name.removesuffix("_kernel"), functions[name], chip) for name in sorted(functions)]
     body = "\n\n".join(k.code for k in kernels)
     helpers = "\n".join(text for name, text in _HELPERS.items() if name + "(" in body)
     lines = [_HEAD.format(chip=chip.name, helpers=helpers), body, "", "constexpr rigi_kernel_desc kernels[] = {"]

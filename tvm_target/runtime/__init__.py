@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def library_path() -> Path:
     return Path(__file__).with_name("librigi_tvm.so")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _native() -> ctypes.CDLL:
     path = library_path()
     if not path.exists():

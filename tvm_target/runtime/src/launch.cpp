@@ -30,7 +30,8 @@ rigiArg Word(const TVMFFIAny& value, const std::string& kernel, size_t place) {
       word.f64 = value.v_float64;
       break;
     default:
-      TVM_FFI_THROW(TypeError) << "kernel " << kernel << ", argument " << place << ": expected a pointer, an integer or a float; call the function "
+      TVM_FFI_THROW(TypeError) << "kernel " << kernel << ", argument " << place
+                               << ": expected a pointer, an integer or a float; call the function "
                                << "of the module, not the kernel in its import";
   }
   return word;
@@ -68,14 +69,16 @@ Function SetDeviceFunction() {
       return;
     }
     const auto general = Function::GetGlobal("__tvm_set_device");
-    if (!general) TVM_FFI_THROW(RuntimeError) << "this process has no TVM runtime for device type " << (count > 0 ? args[0].cast<int>() : -1);
+    if (!general)
+      TVM_FFI_THROW(RuntimeError) << "this process has no TVM runtime for device type " << (count > 0 ? args[0].cast<int>() : -1);
     general->CallPacked(args, count, result);
   });
   return function;
 }
 
 Function LaunchFunction(tvm::ffi::ObjectPtr<RigiModule> module, const std::string& name, size_t num_args) {
-  if (num_args > kMaxArgs) TVM_FFI_THROW(ValueError) << "kernel " << name << " has " << num_args << " arguments; at most " << kMaxArgs << " are passed";
+  if (num_args > kMaxArgs)
+    TVM_FFI_THROW(ValueError) << "kernel " << name << " has " << num_args << " arguments; at most " << kMaxArgs << " are passed";
   return Function::FromPacked(Launcher{std::move(module), name, num_args});
 }
 

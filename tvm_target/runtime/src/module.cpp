@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <memory>
+#include <string_view>
 
 #include "launch.hpp"
 
@@ -29,7 +30,8 @@ void Append(std::string& out, const char* data, size_t size) {
 
 std::string Take(const char*& at, const char* end) {
   uint64_t length = 0;
-  if (static_cast<size_t>(end - at) < sizeof(length)) TVM_FFI_THROW(ValueError) << "a Rigi module is cut short; build it again (rigi build)";
+  if (static_cast<size_t>(end - at) < sizeof(length))
+    TVM_FFI_THROW(ValueError) << "a Rigi module is cut short; build it again (rigi build)";
   std::memcpy(&length, at, sizeof(length));
   at += sizeof(length);
   if (static_cast<uint64_t>(end - at) < length) TVM_FFI_THROW(ValueError) << "a Rigi module is cut short; build it again (rigi build)";
@@ -40,7 +42,8 @@ std::string Take(const char*& at, const char* end) {
 
 }  // namespace
 
-RigiModule::RigiModule(Bytes image, String source, String manifest) : image_(std::move(image)), source_(std::move(source)), manifest_(std::move(manifest)) {
+RigiModule::RigiModule(Bytes image, String source, String manifest)
+    : image_(std::move(image)), source_(std::move(source)), manifest_(std::move(manifest)) {
   namespace json = tvm::ffi::json;
   const auto about = json::Parse(manifest_).cast<json::Object>();
   for (const auto& entry : about["kernels"].cast<json::Array>()) {
@@ -58,7 +61,11 @@ RigiModule::~RigiModule() {
 
 Optional<Function> RigiModule::GetFunction(const String& name) {
   if (name == "__tvm_set_device") return SetDeviceFunction();
-  const auto found = num_args_.find(name);
+  // TVM's host code calls the device half of `f` "f_kernel"; on the chip the kernel is called `f`.
+  std::string wish = name;
+  if (constexpr std::string_view suffix = "_kernel"; !num_args_.contains(wish) && wish.ends_with(suffix))
+    wish.resize(wish.size() - suffix.size());
+  const auto found = num_args_.find(wish);
   if (found == num_args_.end()) return std::nullopt;
   return LaunchFunction(tvm::ffi::GetObjectPtr<RigiModule>(this), found->first, found->second);
 }
