@@ -140,8 +140,6 @@ def _dma(i: Instr, core: int) -> dict[str, Any]:
         reads = [[i.a.addr, 4 * i.rows, 1, 0]]
     if i.op == Op.SCATTER:
         reads = [*block, [i.b.addr, 4 * i.rows, 1, 0]]
-    if i.op == Op.SEND and i.target == core:
-        writes = [[i.dst.addr, width, i.rows, i.dst.stride]]
     if i.op in (Op.FILL, Op.SEND):
         hbm_bytes = 0
     elif i.hbm_stride == width and i.op not in (Op.GATHER, Op.SCATTER):

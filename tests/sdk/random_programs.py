@@ -142,27 +142,27 @@ class Maker:
             rows, width = 1, min(width, self.mix.arena // 16)
         return rows, width
 
-    def _place(self, rows: int, width: int, dtype: D = D.F32, source: bool = False, bcast: int = FULL) -> Operand:
-        """Somewhere in the arena for rows x width BYTES."""
+    def _place(self, rows: int, width: int, dtype: D = D.F32, source: bool = False, bcast: int = FULL, unit: int = 1) -> Operand:
+        """Somewhere in the arena for rows x width BYTES, the stride a multiple of `unit`. Rows of a source may overlap."""
         r = self.rng
         room = self.mix.arena
         strides = [width, width, (width + 63) & ~63, width + r.randint(0, 200), 2 * width + 64 * r.randint(0, 8)]
         if source:
-            strides += [0, -width - r.randint(0, 64), max(width - 3, 0)]
+            strides += [0, max(width - 3 * unit, 0)]
         stride = r.choice(strides)
-        if rows > 1 and abs(stride) * (rows - 1) + width > room:
+        stride = width + (stride - width) // unit * unit
+        if stride * (rows - 1) + width > room:
             stride = width
-        low = max(0, -stride * (rows - 1))
-        high = room - width - max(0, stride * (rows - 1))
-        return Operand(64 * r.randint((low + 63) // 64, max(high // 64, (low + 63) // 64)), stride, dtype, bcast)
+        return Operand(64 * r.randint(0, (room - width - stride * (rows - 1)) // 64), stride, dtype, bcast)
 
     def _elements(self, rows: int, cols: int, dtype: D, source: bool = False, bcasts: tuple[int, ...] = (FULL,)) -> Operand:
         bcast = self.rng.choice(bcasts)
         if bcast == IMM:
             return imm(self.rng.uniform(-4, 4))
         width = 1 if bcast == COL else cols
-        size = (width + 1) // 2 if dtype == D.I4 else width * SIZE[dtype]
-        return self._place(1 if bcast == ROW else rows, size, dtype, source, bcast)
+        unit = 1 if dtype == D.I4 else SIZE[dtype]
+        size = (width + 1) // 2 if dtype == D.I4 else width * unit
+        return self._place(1 if bcast == ROW else rows, size, dtype, source, bcast, unit)
 
     def _apart(self, make: Callable[[], Instr]) -> Instr:
         """An instruction whose destinations share no byte (of their bounding boxes) with each other or its sources."""
@@ -259,14 +259,14 @@ class Maker:
         width = max(width // size, 1) * size
         target = self._hbm(base, ADDS_BYTES, rows, width, unit=size)
         target["hbm_stride"] = target["hbm_stride"] // size * size
-        return Instr(Op.STORE_ADD, rows, width, a=self._place(rows, width, dtype), **target)
+        return Instr(Op.STORE_ADD, rows, width, a=self._place(rows, width, dtype, unit=size), **target)
 
     def _send(self) -> Instr:
         rows, width = self._block()
         if rows * width > SLOT_BYTES:
             rows, width = 1, min(width, SLOT_BYTES)
         dst = Operand(self._slot(self.core, self.phase), width)
-        target = self.core if self.rng.random() < 0.2 else self.rng.randrange(CORES)
+        target = (self.core + self.rng.randrange(1, CORES)) % CORES
         return Instr(Op.SEND, rows, width, dst=dst, a=self._place(rows, width, source=True), target=target)
 
     @staticmethod

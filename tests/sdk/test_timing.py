@@ -51,6 +51,7 @@ def hbm(device: Device) -> Iterator[int]:
     """The address of 64 MiB that nobody minds."""
     pointer = device.malloc(HBM_BYTES)
     yield pointer
+    device.reset()
     device.free(pointer)
 
 
@@ -59,6 +60,7 @@ def run(device: Device, tmp_path: Path) -> RunProgram:
     """Runs a program (with scalar accesses through the compiled interpreter) and checks the trace against the reference."""
 
     def run(program: Program) -> Run:
+        device.reset()  # whatever an earlier test met
         scalars = any(i.op >= Op.SCALAR_LOAD for phase in program for core in phase for i in core)
         before = device.cycles()
         with device.trace(tmp_path / "trace.jsonl"):
@@ -135,7 +137,7 @@ def test_dma_cost(run: RunProgram, hbm: int, instr: Instr, busy: int, latency: i
 def test_rows_by_index_cost_two_cycles_each(run: RunProgram, hbm: int, op: Op, busy: int) -> None:
     """10 rows of 128 bytes: 16 + 1280 / 256 + 2 * 10. The index list (40 bytes) must be there first: a fill, 17 cycles, latency 0."""
     index = Instr(Op.FILL, 1, 10, dst=sram(0, 40, D.I32), scale=3.0)
-    rows = {"dst": sram(64, 128), "a": sram(0)} if op == Op.GATHER else {"a": sram(64, 128), "b": sram(0)}
+    rows = {"dst": sram(64, 128), "a": sram(0, 4, D.I32)} if op == Op.GATHER else {"a": sram(64, 128), "b": sram(0, 4, D.I32)}
     result = run([only({2: [index, Instr(op, 10, 128, hbm=hbm, hbm_stride=256, **rows)]})])
     assert result.times(2, 0) == (1250, 1250, 1267, 1267)
     assert result.times(2, 1) == (1251, 1267, 1267 + busy, 1267 + busy + DMA_LATENCY)
@@ -350,7 +352,7 @@ def test_hbm_pads_each_contiguous_piece_to_64_bytes(run: RunProgram, hbm: int, p
 
 def test_gathered_rows_are_pieces_of_their_own(run: RunProgram, hbm: int) -> None:
     index = Instr(Op.FILL, 1, 512, dst=sram(0, 2048, D.I32), scale=0.0)
-    gather = Instr(Op.GATHER, 512, 4, dst=sram(4096, 4), a=sram(0), hbm=hbm, hbm_stride=4)
+    gather = Instr(Op.GATHER, 512, 4, dst=sram(4096, 4), a=sram(0, 4, D.I32), hbm=hbm, hbm_stride=4)
     result = run([everywhere([index, gather])])
     assert result.lines(0)[1]["args"]["hbm_bytes"] == 512 * 64
     assert result.times(0, 1)[1:3] == (1274, 1274 + 16 + 8 + 1024)
@@ -376,6 +378,14 @@ def test_at_the_same_start_the_lower_index_is_served_first(run: RunProgram, hbm:
     assert [result.times(0, n)[1:3] for n in (1, 2)] == [(1522, 6186), (1522, 6207)]  # 6185.68 and 6206.16
     result = run([only({**crowd, 0: [fill, *reversed(pair)]})])
     assert [result.times(0, n)[1:3] for n in (1, 2)] == [(1522, 6186), (1522, 6207)]
+
+
+def test_hbm_serves_by_start_time_across_a_barrier_too(run: RunProgram, hbm: int) -> None:
+    """Core 0's load is issued in phase 0 but waits until 3298 for an mma to read its operands; core 1's, of phase 1, starts at 1352."""
+    mma = Instr(Op.MMA, 128, 128, 2048, dst=sram(0, 512), a=sram(1 << 18, 4096, D.BF16), b=sram(1 << 20, 256, D.BF16))
+    result = run([only({0: [mma, load(1 << 18, hbm, 1 << 19)]}), only({1: [load(0, hbm + (1 << 20), 4096)]})])
+    assert result.times(0, 1)[1:3] == (3298, 3298 + 2064)
+    assert result.times(1, 0, phase=1)[1:3] == (1352, 1384)
 
 
 def test_fill_and_send_use_no_hbm(run: RunProgram, hbm: int) -> None:
@@ -444,6 +454,23 @@ def test_the_tie_of_a_multicast_is_its_lowest_receiver(run: RunProgram, hbm: int
     for core in grants:
         served += size
         assert result.times(core, 0)[2] == max(1250 + 1040, 1250 - (-served // 1600))
+
+
+def test_a_multicast_that_a_receiver_never_issues_is_a_fault(run: RunProgram, hbm: int) -> None:
+    for program in (
+        [only({4: [multicast(GROUP_ROW, hbm, 64)]})],
+        [only({core: [multicast(GROUP_ROW, hbm, 64)] * (2 if core == 5 else 1) for core in range(4, 8)})],
+    ):
+        with pytest.raises(RuntimeError, match="multicast"):
+            run(program)
+
+
+def test_multicasts_in_crossed_order_are_a_fault(run: RunProgram, hbm: int) -> None:
+    """Core 0 issues the whole grid's first, cores 1 to 3 their row's: the in-order queues would wait for each other for ever."""
+    grid, row = multicast(GROUP_ALL, hbm, 64), multicast(GROUP_ROW, hbm, 64, 4096)
+    program = only({core: [grid] for core in range(4, 16)} | {core: [row, grid] for core in range(1, 4)} | {0: [grid, row]})
+    with pytest.raises(RuntimeError, match="multicast"):
+        run([program])
 
 
 # ---- barriers

@@ -7,12 +7,13 @@ HBM traffic or its busiest engine. `slow` runs a thousand programs more.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from program_data import CORES, Instr, Op, Operand, Program, describe
+from program_data import CORES, ROW, D, Instr, Op, Operand, Program, describe
 from random_programs import HBM_BYTES, INBOX, INDICES, INDICES_BYTES, SLOT_BYTES, Maker
 from reference_hazards import Spans
 from reference_schedule import compare, launches, load_figures, read_trace, schedule
@@ -177,6 +178,56 @@ def test_host_threads_change_no_time_and_no_byte(device: Device, hbm: int, conte
         lines = [{**r, "launch": 0, "args": {**r["args"], "group": ""}} for r in read_trace(tmp_path / "trace.jsonl")]
         results.append((lines, device.read(hbm, len(contents))))
     assert results[0] == results[1]
+
+
+def variants(program: Program, random: Random) -> Iterator[Program]:
+    """Programs that differ from the given one in a single field of a single instruction (which may make them invalid)."""
+    places = [(p, c, n) for p, phase in enumerate(program) for c, core in enumerate(phase) for n in range(len(core))]
+    for p, c, n in random.sample(places, min(40, len(places))):
+        old = program[p][c][n]
+        name = random.choice(("rows", "cols", "depth", "hbm_stride", "fn", "flags", "target", "dst", "a", "b", "c", "again"))
+        if name == "again":
+            new = [old, old]
+        elif name in ("dst", "a", "b", "c"):
+            operand = getattr(old, name)
+            change = random.choice(({"addr": operand.addr + 64}, {"stride": operand.stride + 4}, {"dtype": D.BF16}, {"bcast": ROW}))
+            new = [replace(old, **{name: replace(operand, **change)})]
+        else:
+            new = [
+                replace(old, **{name: getattr(old, name) ^ random.choice((1, 2, 4)) if name in ("fn", "flags") else getattr(old, name) + 1})
+            ]
+        if old.op == Op.LOAD_MULTICAST:
+            continue
+        yield [
+            [core[:n] + new + core[n + 1 :] if (q, d) == (p, c) else core for d, core in enumerate(phase)]
+            for q, phase in enumerate(program)
+        ]
+
+
+@pytest.mark.parametrize("seed", range(700, 712))
+def test_cycles_of_untraced_launches_follow_every_field(device: Device, hbm: int, contents: bytes, tmp_path: Path, seed: int) -> None:
+    """Cycles that a device may remember from a launch before must not leak into one that differs a little."""
+    device.set_mode(TIMED)
+    device.write(hbm, contents)
+    base = Maker(seed, hbm).program(2)
+
+    def cycles(program: Program) -> int:
+        before = device.cycles()
+        device.launch(program)
+        return device.cycles() - before
+
+    cycles(base)
+    checked = 0
+    for program in variants(base, Random(seed)):
+        try:
+            untraced = cycles(program)
+        except RuntimeError:  # not a valid program
+            device.reset()
+            continue
+        with device.trace(tmp_path / "trace.jsonl"):
+            assert cycles(program) == untraced
+        checked += 1
+    assert checked
 
 
 def test_the_scoreboard_of_the_reference_is_exact() -> None:
