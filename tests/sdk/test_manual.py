@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import tomllib
 
+import pytest
 from chip_table import CHIP_FILE, MANUAL, SDK, renewed
+
+import sdk_sim
 
 
 def test_table_of_figures_is_current() -> None:
@@ -19,6 +22,13 @@ def test_every_figure_named_in_the_text_exists() -> None:
     named = re.findall(rf"\b({sections})\.([a-z0-9_]+)\b(?!\()", MANUAL.read_text(encoding="utf-8"))
     assert named
     assert [f"{s}.{k}" for s, k in named if k not in figures[s]] == []
+
+
+def test_the_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    code = MANUAL.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    sdk_sim.set_mode("timed")
+    exec(compile(code, str(MANUAL), "exec"), {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"\)  +# (.*)", code)
 
 
 def test_every_instruction_is_described() -> None:
