@@ -63,14 +63,9 @@ void act(const rigi_instr& i, uint8_t* sram) {
   alignas(64) float partial[kLanes];
   for (int64_t r = 0; r < shape.rows; ++r) {
     if (row_bias) {
-      float b[kLanes];
-      const int64_t offset = i.b.bcast == RIGI_IMM || i.b.bcast == RIGI_ROW ? 0 : r * i.b.stride;
-      if (i.b.bcast == RIGI_IMM) {
-        b[0] = i.b.imm;
-      } else {
-        widen_row(i.b.dtype, sram + i.b.addr + offset, 1, b);
-      }
-      bias = splat(b[0]);
+      float b;
+      __builtin_memcpy(&b, sram + i.b.addr + (i.b.bcast == RIGI_ROW ? 0 : r * i.b.stride), 4);
+      bias = splat(b);
     }
     uint8_t* dst = sram + i.dst.addr + r * i.dst.stride;
     F sum = splat(0.0F);
