@@ -116,7 +116,7 @@ def store_add(dst: Any, src: Any, rows: Any, cols: Any) -> Any:
 
 
 def send(core: Any, dst: Any, src: Any, rows: Any, cols: Any) -> Any:
-    """SRAM to the same or another buffer in core `core`'s SRAM; the receiver may read it after a barrier. Store engine, 50 later."""
+    """SRAM to the same or another buffer in core `core`'s SRAM; the receiver (not the sender itself) may read it after a barrier. Store engine, 50 later."""
     d, s = sram(dst, "R.send: dst"), sram(src, "R.send: src")
     same_dtype("R.send", dst=d, src=s)
     return _emit("send", size(core, "R.send: core"), d, s, *_extent("send", rows, cols))
@@ -131,7 +131,8 @@ def mma(c: Any, a: Any, b: Any, m: Any, n: Any, k: Any, accumulate: Any = True, 
     ta = sram(a, "R.mma: a", (*isa.FLOATS_16_OR_8, "int8"))
     tb = sram(b, "R.mma: b", (*isa.FLOATS_16_OR_8, "int8"))
     tc = sram(c, "R.mma: c", ("int32",) if ta.dtype == "int8" else ("float32",))
-    same_dtype("R.mma", a=ta, b=tb)
+    if not (ta.dtype.startswith("float8") and tb.dtype.startswith("float8")):  # the two fp8 formats may meet
+        same_dtype("R.mma", a=ta, b=tb)
     sizes = [size(x, f"R.mma: {name}") for name, x in (("m", m), ("n", n), ("k", k))]
     return _emit("mma", tc, ta, tb, *sizes, truth(accumulate, "R.mma: accumulate"), truth(transpose_b, "R.mma: transpose_b"))
 
@@ -221,9 +222,8 @@ def cast(dst: Any, a: Any, rows: Any, cols: Any) -> Any:
 
 def copy(dst: Any, a: Any, rows: Any, cols: Any) -> Any:
     """dst = a, bits unchanged, equal data types. Vector engine, as add."""
-    d, s = sram(dst, "R.copy: dst"), value(a, "R.copy: a")
-    if isinstance(s, Tile):
-        same_dtype("R.copy", dst=d, a=s)
+    d, s = sram(dst, "R.copy: dst"), sram(a, "R.copy: a", broadcast=True)
+    same_dtype("R.copy", dst=d, a=s)
     return _emit("copy", d, s, *_extent("copy", rows, cols))
 
 
@@ -279,7 +279,7 @@ def act(fn: str, dst: Any, a: Any, rows: Any, cols: Any, scale: Any = 1.0, bias:
     the row sums of the fp32 results. Activation engine, 16 + n/256, 64 later. Functions: identity exp exp2 log tanh sigmoid silu gelu
     gelu_tanh rsqrt sqrt reciprocal sin cos."""
     f = function(fn, isa.ACT, "R.act")
-    d, s = sram(dst, "R.act: dst", _COMPUTE), sram(a, "R.act: a", _COMPUTE, broadcast=True)
+    d, s = sram(dst, "R.act: dst", ("float32", *isa.FLOATS_16_OR_8)), sram(a, "R.act: a", _COMPUTE, broadcast=True)
     operands: list[Any] = [f, d, s, number(scale, "R.act: scale")]
     op = "act"
     if isinstance(bias, Tile):
