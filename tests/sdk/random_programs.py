@@ -83,8 +83,8 @@ class Maker:
         ]  # fmt: skip
 
     def program(self, phases: int) -> Program:
-        """[phase][core][instruction]; phase 0 begins by filling what later instructions read."""
-        result: Program = []
+        """[phase][core][instruction]: a phase that fills what later instructions read, and `phases` random ones."""
+        result: Program = [[self._prologue() for _ in range(CORES)]]
         for phase in range(phases):
             self.phase = phase
             cores: list[list[Instr]] = []
@@ -94,7 +94,7 @@ class Maker:
                 count = self.rng.randrange(2 * self.mix.length) if busy else 0
                 cores.append([self._any() for _ in range(count)])
             self._multicasts(cores)
-            result.append([self._prologue() + c if phase == 0 else c for c in cores])
+            result.append(cores)
         return result
 
     def _prologue(self) -> list[Instr]:

@@ -360,18 +360,21 @@ def schedule(records: Sequence[Record], chip: dict[str, Any] | None = None, laun
     return launch
 
 
+def disagreements(launch: Launch) -> list[Difference]:
+    """Every time in the records of a launch that is not the recomputed one, the earliest first."""
+    differences = []
+    for i, r in enumerate(launch.records):
+        for name in TIMES:
+            expected = getattr(launch, name)[i]
+            if r[name] != expected:
+                differences.append(Difference(r["launch"], r["core"], r["phase"], r["index"], r["op"], name, expected, r[name]))
+    return sorted(differences, key=lambda d: d.expected)
+
+
 def compare(records: Sequence[Record], chip: dict[str, Any] | None = None, launch_cycles: int | None = None) -> list[Difference]:
     """Every time of a trace (any number of launches) that the rules contradict."""
     chip = chip or load_figures()
-    differences = []
-    for number, lines in launches(records).items():
-        times = schedule(lines, chip, launch_cycles)
-        for i, r in enumerate(lines):
-            for name in TIMES:
-                expected = getattr(times, name)[i]
-                if r[name] != expected:
-                    differences.append(Difference(number, r["core"], r["phase"], r["index"], r["op"], name, expected, r[name]))
-    return sorted(differences, key=lambda d: (d.launch, d.expected))
+    return [d for lines in launches(records).values() for d in disagreements(schedule(lines, chip, launch_cycles))]
 
 
 def main(arguments: Sequence[str]) -> int:
