@@ -1,0 +1,49 @@
+"""What the timing tests share: a timed device and programs that are checked against the reference schedule as they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from program_data import Op, Program
+from reference_schedule import compare, read_trace
+from timed_device import TIMED, Device, Run
+from timing_bench import HBM_BYTES, RunProgram
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    device = Device()
+    device.set_mode(TIMED)
+    return device
+
+
+@pytest.fixture(scope="module")
+def hbm(device: Device) -> Iterator[int]:
+    """The address of 64 MiB that nobody minds."""
+    pointer = device.malloc(HBM_BYTES)
+    yield pointer
+    device.reset()
+    device.free(pointer)
+
+
+@pytest.fixture
+def run(device: Device, tmp_path: Path) -> RunProgram:
+    """Runs a program (with scalar accesses through the compiled interpreter) and checks the trace against the reference."""
+
+    def run(program: Program) -> Run:
+        device.reset()  # whatever an earlier test met
+        scalars = any(i.op >= Op.SCALAR_LOAD for phase in program for core in phase for i in core)
+        before = device.cycles()
+        with device.trace(tmp_path / "trace.jsonl"):
+            if scalars:
+                device.launch_interpreted(program, tmp_path)
+            else:
+                device.launch(program)
+            device.synchronize()
+        records = read_trace(tmp_path / "trace.jsonl")
+        assert [str(d) for d in compare(records)] == []
+        return Run(records, device.cycles() - before)
+
+    return run
