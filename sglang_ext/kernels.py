@@ -74,7 +74,7 @@ class KernelsMissing(RuntimeError):
 MAX_CHOICES = 16384  # remembered (op, dtype, sizes) -> kernel
 
 _lock = threading.RLock()
-_index: dict[str, list[Kernel]] | None = None
+_index: dict[str, list[Kernel]] | KernelsMissing | None = None
 _modules: dict[Path, Any] = {}
 _choices: dict[tuple[Any, ...], Kernel | None] = {}
 
@@ -92,12 +92,17 @@ def folder() -> Path:
 
 
 def index() -> dict[str, list[Kernel]]:
-    """Packaged kernels by op, in table order. Raises KernelsMissing."""
+    """Packaged kernels by op, in table order; read once, and so is their absence, until `reload`. Raises KernelsMissing."""
     global _index
     if _index is None:
         with _lock:
             if _index is None:
-                _index = read_index(folder())
+                try:
+                    _index = read_index(folder())
+                except KernelsMissing as error:
+                    _index = error
+    if isinstance(_index, KernelsMissing):
+        raise _index.with_traceback(None)
     return _index
 
 

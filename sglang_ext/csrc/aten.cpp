@@ -95,8 +95,9 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("fill_.Scalar", fill_);
   m.impl("zero_", zero_);
   m.impl("record_stream", record_stream);
-  // Taken whole, as a CPU tensor would take it, instead of decomposed op by op.
-  m.impl("scaled_dot_product_attention", torch::CppFunction::makeFromBoxedFunction<&fallback>());
+  // Taken whole, as a CPU tensor would take them, instead of decomposed op by op or left to the device.
+  for (const char* name : {"scaled_dot_product_attention", "native_layer_norm", "native_group_norm", "convolution_overrideable"})
+    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&fallback>());
 }
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
