@@ -194,11 +194,34 @@ def _installed(name: str) -> str | None:
         return None
 
 
+def _library() -> str:
+    import sdk_sim
+
+    return f"SDK {sdk_sim.version()}, {sdk_sim.device_count()} device(s)"
+
+
+def _chip() -> str:
+    import sdk_sim
+
+    chip = sdk_sim.properties(0)
+    text = f"{chip['name']} revision {chip['revision']}, {chip['cores']} cores"
+    return f"{text}; an experiment: figures from {chip['override_path']} (RIGI_CHIP)" if chip["override_path"] else text
+
+
+def _program() -> str:
+    from sdk_sim import selftest
+
+    return selftest.run()
+
+
 CHECKS: list[Check] = [
     Check("python", _python, "make .venv with another Python: make clean-venv && make setup PYTHON=python3.11"),
     Check("machine", _machine, "use a machine with more memory, or expect swapping"),
     Check("compiler", _compiler, "install g++ 11 or newer (Debian/Ubuntu: apt install g++; Fedora: dnf install gcc-c++), or set CXX"),
     Check("packages", _packages, REINSTALL),
+    Check("library", _library, REBUILD),
+    Check("chip", _chip, "check the file that RIGI_CHIP names, or unset RIGI_CHIP"),
+    Check("program", _program, f"{REBUILD}; if the bits stay wrong, try RIGI_ISA=portable and report both results"),
 ]
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def _modules() -> str:
     except FileNotFoundError:
         raise Problem(f"no packaged kernels in {folder}") from None
     entries = index["kernels"] if isinstance(index, dict) else index
-    properties = sdk_sim.device_properties(0)
-    here = (properties.name, properties.revision, sdk_sim.version())
+    chip = sdk_sim.properties(0)
+    here = (chip["name"], chip["revision"], sdk_sim.version())
     for entry in entries:
         built_for = (entry["chip"], entry["revision"], entry["sdk"])
         if built_for != here:
