@@ -146,7 +146,8 @@ void bind_errors(nb::module_& m) {
       .value("CHIP_FILE", RIGI_ERROR_CHIP_FILE)
       .value("IO", RIGI_ERROR_IO)
       .value("INTERNAL", RIGI_ERROR_INTERNAL);
-  static PyObject* type = PyErr_NewExceptionWithDoc("sdk_sim.RigiError", "A call that the SDK refused. `status` is the Status, the text is the SDK's own.", PyExc_RuntimeError, nullptr);
+  static PyObject* type = PyErr_NewExceptionWithDoc(
+      "sdk_sim.RigiError", "A call that the SDK refused. `status` is the Status, the text is the SDK's own.", PyExc_RuntimeError, nullptr);
   m.attr("RigiError") = nb::borrow(type);
   nb::register_exception_translator([](const std::exception_ptr& caught, void*) {
     try {
@@ -205,14 +206,17 @@ void bind_memory(nb::module_& m) {
     check(rigiPointerGetAllocation(handle<void*>(pointer), &base, &bytes));
     return std::pair(number(base), bytes);
   });
-  m.def("memcpy", [](uintptr_t dst, uintptr_t src, size_t bytes) { without_gil([&] { return rigiMemcpy(handle<void*>(dst), handle<void*>(src), bytes); }); });
+  m.def("memcpy", [](uintptr_t dst, uintptr_t src, size_t bytes) {
+    without_gil([&] { return rigiMemcpy(handle<void*>(dst), handle<void*>(src), bytes); });
+  });
   m.def("memcpy_async", [](uintptr_t dst, uintptr_t src, size_t bytes, uintptr_t stream) {
     without_gil([&] { return rigiMemcpyAsync(handle<void*>(dst), handle<void*>(src), bytes, handle<rigiStream_t>(stream)); });
   });
   m.def("memcpy_peer_async", [](uintptr_t dst, uintptr_t src, size_t bytes, uintptr_t stream) {
     without_gil([&] { return rigiMemcpyPeerAsync(handle<void*>(dst), handle<void*>(src), bytes, handle<rigiStream_t>(stream)); });
   });
-  m.def("memset", [](uintptr_t dst, int value, size_t bytes) { without_gil([&] { return rigiMemset(handle<void*>(dst), value, bytes); }); });
+  m.def("memset",
+        [](uintptr_t dst, int value, size_t bytes) { without_gil([&] { return rigiMemset(handle<void*>(dst), value, bytes); }); });
   m.def("memset_async", [](uintptr_t dst, int value, size_t bytes, uintptr_t stream) {
     without_gil([&] { return rigiMemsetAsync(handle<void*>(dst), value, bytes, handle<rigiStream_t>(stream)); });
   });
@@ -251,7 +255,9 @@ void bind_streams(nb::module_& m) {
     return number(event);
   });
   m.def("event_destroy", [](uintptr_t event) { check(rigiEventDestroy(handle<rigiEvent_t>(event))); });
-  m.def("event_record", [](uintptr_t event, uintptr_t stream) { without_gil([&] { return rigiEventRecord(handle<rigiEvent_t>(event), handle<rigiStream_t>(stream)); }); });
+  m.def("event_record", [](uintptr_t event, uintptr_t stream) {
+    without_gil([&] { return rigiEventRecord(handle<rigiEvent_t>(event), handle<rigiStream_t>(stream)); });
+  });
   m.def("event_query", [](uintptr_t event) { return ready(rigiEventQuery(handle<rigiEvent_t>(event))); });
   m.def("event_synchronize", [](uintptr_t event) { without_gil([&] { return rigiEventSynchronize(handle<rigiEvent_t>(event)); }); });
   m.def("event_elapsed_cycles", [](uintptr_t start, uintptr_t end) {
@@ -293,7 +299,8 @@ void bind_modules(nb::module_& m) {
   m.def("launch_kernel", &launch_kernel);
   m.def("launch_program", [](uintptr_t stream, const std::string& name, uintptr_t instrs, uintptr_t offsets, uint32_t phases) {
     without_gil([&] {
-      return rigiLaunchProgram(handle<rigiStream_t>(stream), name.c_str(), handle<const rigi_instr*>(instrs), handle<const uint64_t*>(offsets), phases);
+      return rigiLaunchProgram(handle<rigiStream_t>(stream), name.c_str(), handle<const rigi_instr*>(instrs),
+                               handle<const uint64_t*>(offsets), phases);
     });
   });
 }

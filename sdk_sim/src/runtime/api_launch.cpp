@@ -42,7 +42,11 @@ class KernelProgram final : public rigi::Program {
 class ListProgram final : public rigi::Program {
  public:
   ListProgram(const char* name, const rigi_instr* instrs, const uint64_t* offsets, uint32_t phases, uint32_t cores)
-      : name_(name), phases_(phases), cores_(cores), offsets_(offsets, offsets + size_t{phases} * cores + 1), instrs_(instrs, instrs + offsets_.back()) {}
+      : name_(name),
+        phases_(phases),
+        cores_(cores),
+        offsets_(offsets, offsets + size_t{phases} * cores + 1),
+        instrs_(instrs, instrs + offsets_.back()) {}
   const char* name() const override { return name_.c_str(); }
   uint32_t phases() const override { return phases_; }
   void run(uint32_t phase, rigi_core* core) const override {
@@ -86,7 +90,8 @@ rigiModule_t load(int device, const void* image, size_t bytes, const std::string
 
 extern "C" {
 
-rigiStatus rigiModulePack(const char* chip, const char* revision, const char* manifest_json, const void* code, size_t code_bytes, void** image, size_t* image_bytes) {
+rigiStatus rigiModulePack(const char* chip, const char* revision, const char* manifest_json, const void* code, size_t code_bytes,
+                          void** image, size_t* image_bytes) {
   return guarded(__func__, [&] {
     require(chip, "chip");
     require(revision, "revision");
@@ -165,11 +170,14 @@ rigiStatus rigiLaunchKernel(rigiKernel_t kernel, rigiStream_t stream, const rigi
     std::shared_ptr<Kernel> k = library.kernels.get(kernel);
     const std::shared_ptr<Stream> s = library.stream(stream);
     if (num_args != k->description->num_args) {
-      throw Error(RIGI_ERROR_INVALID_VALUE, std::string("kernel ") + k->description->name + " takes " + std::to_string(k->description->num_args) + " arguments, " + std::to_string(num_args) + " were given");
+      throw Error(RIGI_ERROR_INVALID_VALUE, std::string("kernel ") + k->description->name + " takes " +
+                                                std::to_string(k->description->num_args) + " arguments, " + std::to_string(num_args) +
+                                                " were given");
     }
     if (num_args != 0) require(args, "args");
     if (k->module->device() != s->device->id) {
-      throw Error(RIGI_ERROR_INVALID_VALUE, std::string("kernel ") + k->description->name + " was loaded for device " + std::to_string(k->module->device()) + ", the stream is on device " +
+      throw Error(RIGI_ERROR_INVALID_VALUE, std::string("kernel ") + k->description->name + " was loaded for device " +
+                                                std::to_string(k->module->device()) + ", the stream is on device " +
                                                 std::to_string(s->device->id) + "; load the module for that device too");
     }
     submit_launch(s, std::make_unique<KernelProgram>(std::move(k), args, num_args));
@@ -180,13 +188,16 @@ rigiStatus rigiLaunchKernel(rigiKernel_t kernel, rigiStream_t stream, const rigi
 rigiStatus rigiLaunchProgram(rigiStream_t stream, const char* name, const rigi_instr* instrs, const uint64_t* offsets, uint32_t phases) {
   return guarded(__func__, [&] {
     const std::shared_ptr<Stream> s = Library::get().stream(stream);
-    if (!rigi::valid_kernel_name(name)) throw Error(RIGI_ERROR_INVALID_VALUE, "a program's name is 1 to 255 printable ASCII characters without quotes and backslashes");
+    if (!rigi::valid_kernel_name(name))
+      throw Error(RIGI_ERROR_INVALID_VALUE, "a program's name is 1 to 255 printable ASCII characters without quotes and backslashes");
     require(offsets, "offsets");
-    if (phases < 1 || phases > kMostPhases) throw Error(RIGI_ERROR_INVALID_VALUE, std::to_string(phases) + " phases; allowed: 1 to " + std::to_string(kMostPhases));
+    if (phases < 1 || phases > kMostPhases)
+      throw Error(RIGI_ERROR_INVALID_VALUE, std::to_string(phases) + " phases; allowed: 1 to " + std::to_string(kMostPhases));
     const uint32_t cores = s->device->chip.cores();
     const size_t entries = size_t{phases} * cores;
     for (size_t i = 0; i < entries; ++i) {
-      if (offsets[i] > offsets[i + 1]) throw Error(RIGI_ERROR_INVALID_VALUE, "offsets[" + std::to_string(i) + "] is larger than the next one; they must not decrease");
+      if (offsets[i] > offsets[i + 1])
+        throw Error(RIGI_ERROR_INVALID_VALUE, "offsets[" + std::to_string(i) + "] is larger than the next one; they must not decrease");
     }
     if (offsets[0] != 0) throw Error(RIGI_ERROR_INVALID_VALUE, "offsets[0] is " + std::to_string(offsets[0]) + ", not 0");
     if (offsets[entries] != 0) require(instrs, "instrs");

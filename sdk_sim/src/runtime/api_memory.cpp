@@ -31,15 +31,17 @@ Device* device_of_block(Library& library, const void* pointer, size_t bytes, con
   Device* device = library.device_of(first);
   if (device == nullptr) {
     if (reinterpret_cast<uintptr_t>(first) + bytes < bytes || library.device_of(first + bytes - 1) != nullptr) {
-      throw Error(RIGI_ERROR_INVALID_POINTER, std::string("`") + name + "`: " + format_bytes(bytes) + " at host address " + format_pointer(pointer) + " run into device memory");
+      throw Error(RIGI_ERROR_INVALID_POINTER, std::string("`") + name + "`: " + format_bytes(bytes) + " at host address " +
+                                                  format_pointer(pointer) + " run into device memory");
     }
     return nullptr;
   }
   const Memory::Range range = device->memory.allocation(pointer);
   const auto offset = static_cast<uint64_t>(first - range.base);
   if (bytes > range.bytes - offset) {
-    throw Error(RIGI_ERROR_INVALID_POINTER, std::string("`") + name + "`: " + format_bytes(bytes) + " at " + format_pointer(pointer) + " (device " + std::to_string(device->id) +
-                                                ") leave the allocation of " + format_bytes(range.bytes) + " at " + format_pointer(range.base) + " by " +
+    throw Error(RIGI_ERROR_INVALID_POINTER, std::string("`") + name + "`: " + format_bytes(bytes) + " at " + format_pointer(pointer) +
+                                                " (device " + std::to_string(device->id) + ") leave the allocation of " +
+                                                format_bytes(range.bytes) + " at " + format_pointer(range.base) + " by " +
                                                 std::to_string(bytes - (range.bytes - offset)) + " bytes");
   }
   return device;
@@ -95,7 +97,8 @@ void submit_copy(Library& library, void* dst, const void* src, size_t bytes, rig
   }
   const Device& owner = copy.to != nullptr ? *copy.to : *copy.from;
   if (&owner != &device) {
-    throw Error(RIGI_ERROR_INVALID_VALUE, "the memory is on device " + std::to_string(owner.id) + " but the stream on device " + std::to_string(device.id) + "; use a stream of the memory's device");
+    throw Error(RIGI_ERROR_INVALID_VALUE, "the memory is on device " + std::to_string(owner.id) + " but the stream on device " +
+                                              std::to_string(device.id) + "; use a stream of the memory's device");
   }
   if (copy.kind == Transfer::ToDevice && bytes <= kStaged) {
     const auto* data = static_cast<const uint8_t*>(src);
@@ -129,7 +132,9 @@ void submit_set(Library& library, void* dst, int value, size_t bytes, const std:
   Device& device = *s->device;
   const Device* owner = device_of_block(library, dst, bytes, "dst");
   if (owner == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(dst) + " is not device memory");
-  if (owner != &device) throw Error(RIGI_ERROR_INVALID_VALUE, "the memory is on device " + std::to_string(owner->id) + " but the stream on device " + std::to_string(device.id));
+  if (owner != &device)
+    throw Error(RIGI_ERROR_INVALID_VALUE,
+                "the memory is on device " + std::to_string(owner->id) + " but the stream on device " + std::to_string(device.id));
   const rigiMode mode = device.mode;
   device.submit(*s, [=, &device] {
     set_bytes(dst, value, bytes);
@@ -154,7 +159,8 @@ rigiStatus rigiFree(void* pointer) {
   return guarded(__func__, [&] {
     if (pointer == nullptr) return RIGI_SUCCESS;
     Device* device = Library::get().device_of(pointer);
-    if (device == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; rigiMalloc did not return it");
+    if (device == nullptr)
+      throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; rigiMalloc did not return it");
     device->free(pointer);
     return RIGI_SUCCESS;
   });
@@ -225,7 +231,8 @@ rigiStatus rigiMemcpyPeerAsync(void* dst, const void* src, size_t bytes, rigiStr
     if (bytes == 0) return RIGI_SUCCESS;
     Library& library = Library::get();
     for (const void* pointer : {static_cast<const void*>(dst), src}) {
-      if (library.device_of(pointer) == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; a peer copy goes from device to device");
+      if (library.device_of(pointer) == nullptr)
+        throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; a peer copy goes from device to device");
     }
     submit_copy(library, dst, src, bytes, stream);
     return RIGI_SUCCESS;

@@ -19,7 +19,8 @@ void require(const void* result, const char* name) {
 std::shared_ptr<Record> completed_record(Library& library, rigiEvent_t handle, const char* which) {
   std::shared_ptr<Record> record = library.events.get(handle)->last();
   if (!record) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("the ") + which + " event was never recorded");
-  if (!record->device->queue.done(record->sequence)) throw Error(RIGI_ERROR_NOT_READY, std::string("the ") + which + " event has not completed yet; call rigiEventSynchronize first");
+  if (!record->device->queue.done(record->sequence))
+    throw Error(RIGI_ERROR_NOT_READY, std::string("the ") + which + " event has not completed yet; call rigiEventSynchronize first");
   return record;
 }
 

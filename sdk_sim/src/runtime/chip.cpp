@@ -186,7 +186,8 @@ void check(const Chip& chip) {
   require(chip.grid_rows <= 16 && chip.grid_cols <= 16, "grid.rows and grid.cols may be at most 16");
   require(chip.line_bytes == 64, "sram.line_bytes must be 64: instructions are encoded for lines of that size");
   require(chip.sram_bytes % chip.line_bytes == 0 && chip.sram_bytes <= (1U << 30), "sram.bytes must be a multiple of 64 and at most 1 GiB");
-  require(chip.hbm_bytes % (uint64_t{2} << 20) == 0 && chip.hbm_bytes <= (uint64_t{1} << 40), "hbm.bytes must be a multiple of 2 MiB, at most 1 TiB");
+  require(chip.hbm_bytes % (uint64_t{2} << 20) == 0 && chip.hbm_bytes <= (uint64_t{1} << 40),
+          "hbm.bytes must be a multiple of 2 MiB, at most 1 TiB");
 }
 
 }  // namespace

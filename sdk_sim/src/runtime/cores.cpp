@@ -22,11 +22,14 @@ int64_t rough_nanoseconds(const rigi_instr& i) {
 }
 
 void check_scalar(uint32_t bytes, uint64_t address, uint64_t base, uint64_t size, const char* space) {
-  if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8) throw Fault("a scalar of " + std::to_string(bytes) + " bytes; allowed: 1, 2, 4, 8");
+  if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8)
+    throw Fault("a scalar of " + std::to_string(bytes) + " bytes; allowed: 1, 2, 4, 8");
   if (address < base || address - base > size - bytes) {
-    throw Fault(std::string("address ") + std::to_string(address) + " is outside the " + space + " (" + std::to_string(base) + " to " + std::to_string(base + size) + ")");
+    throw Fault(std::string("address ") + std::to_string(address) + " is outside the " + space + " (" + std::to_string(base) + " to " +
+                std::to_string(base + size) + ")");
   }
-  if (address % bytes != 0) throw Fault("address " + std::to_string(address) + " is not a multiple of the " + std::to_string(bytes) + " bytes it reads");
+  if (address % bytes != 0)
+    throw Fault("address " + std::to_string(address) + " is not a multiple of the " + std::to_string(bytes) + " bytes it reads");
 }
 
 }  // namespace

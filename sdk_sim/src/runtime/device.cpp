@@ -49,15 +49,17 @@ std::string Device::take_statistics() {
   for (const auto& [name, count] : kernels_) {
     launches += count.number;
     cycles += count.cycles;
-    kernels += (kernels.empty() ? "\"" : ",\"") + name + "\":{\"launches\":" + std::to_string(count.number) + ",\"cycles\":" + std::to_string(count.cycles) + "}";
+    kernels += (kernels.empty() ? "\"" : ",\"") + name + "\":{\"launches\":" + std::to_string(count.number) +
+               ",\"cycles\":" + std::to_string(count.cycles) + "}";
   }
   for (int t = 0; t < kTransfers; ++t) {
-    transfers += std::string(t == 0 ? "\"" : ",\"") + kTransferNames[t] + "\":{\"count\":" + std::to_string(transfers_[t].number) + ",\"bytes\":" + std::to_string(transfers_[t].bytes) +
-                 ",\"cycles\":" + std::to_string(transfers_[t].cycles) + "}";
+    transfers += std::string(t == 0 ? "\"" : ",\"") + kTransferNames[t] + "\":{\"count\":" + std::to_string(transfers_[t].number) +
+                 ",\"bytes\":" + std::to_string(transfers_[t].bytes) + ",\"cycles\":" + std::to_string(transfers_[t].cycles) + "}";
     transfers_[t] = {};
   }
   kernels_.clear();
-  return "{\"launches\":" + std::to_string(launches) + ",\"cycles\":" + std::to_string(cycles) + ",\"kernels\":{" + kernels + "},\"copies\":{" + transfers + "}}";
+  return "{\"launches\":" + std::to_string(launches) + ",\"cycles\":" + std::to_string(cycles) + ",\"kernels\":{" + kernels +
+         "},\"copies\":{" + transfers + "}}";
 }
 
 void Device::trace_to(std::FILE* file) {

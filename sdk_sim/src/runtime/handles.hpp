@@ -22,7 +22,9 @@ class HandleTable {
     uint32_t slot;
     if (free_.empty()) {
       slot = static_cast<uint32_t>(slots_.size());
-      if (slot >= 1U << 24) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("more than 16 million live ") + what_ + "s; destroy those that are no longer used");
+      if (slot >= 1U << 24)
+        throw Error(RIGI_ERROR_INVALID_VALUE,
+                    std::string("more than 16 million live ") + what_ + "s; destroy those that are no longer used");
       slots_.emplace_back();
       free_.reserve(slots_.capacity());
     } else {
@@ -57,7 +59,8 @@ class HandleTable {
     const auto bits = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(handle));
     const auto slot = static_cast<uint32_t>(bits >> 4 & 0xffffff);
     if ((bits & 15) != kind_ || slot >= slots_.size() || slots_[slot].generation != bits >> 28 || !slots_[slot].object) {
-      throw Error(RIGI_ERROR_INVALID_HANDLE, format_pointer(reinterpret_cast<const void*>(handle)) + " is not a live " + what_ + ": it was destroyed, or never created");
+      throw Error(RIGI_ERROR_INVALID_HANDLE, format_pointer(reinterpret_cast<const void*>(handle)) + " is not a live " + what_ +
+                                                 ": it was destroyed, or never created");
     }
     return slot;
   }

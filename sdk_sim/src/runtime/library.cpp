@@ -55,7 +55,8 @@ Chip chip_from_environment(std::string* override_path) {
 
 }  // namespace
 
-Library::Library() : chip(chip_from_environment(&override_path)), crew(static_cast<uint32_t>(number_from("RIGI_NUM_THREADS", host_threads(), 64))) {
+Library::Library()
+    : chip(chip_from_environment(&override_path)), crew(static_cast<uint32_t>(number_from("RIGI_NUM_THREADS", host_threads(), 64))) {
   const int count = number_from("RIGI_DEVICES", 1, kMostDevices);
   const rigiMode mode = mode_from_environment();
   for (int d = 0; d < count; ++d) {
@@ -68,7 +69,8 @@ Library& Library::get() {
   if (Library* library = instance.load(std::memory_order_acquire); library != nullptr) {
     if (!forked.load(std::memory_order_relaxed)) return *library;
     throw Error(RIGI_ERROR_INTERNAL, "process " + std::to_string(getpid()) +
-                                         " was forked after its parent had used a Rigi device; device memory and threads do not survive fork(). Start processes with the 'spawn' "
+                                         " was forked after its parent had used a Rigi device; device memory and threads do not survive "
+                                         "fork(). Start processes with the 'spawn' "
                                          "method, or fork before the first use");
   }
   static std::mutex mutex;
@@ -83,7 +85,8 @@ Library& Library::get() {
 
 Device& Library::device(int id) {
   if (id < 0 || static_cast<size_t>(id) >= devices.size()) {
-    throw Error(RIGI_ERROR_INVALID_DEVICE, "device " + std::to_string(id) + " does not exist; there are " + std::to_string(devices.size()) + ", numbered from 0 (RIGI_DEVICES sets how many)");
+    throw Error(RIGI_ERROR_INVALID_DEVICE, "device " + std::to_string(id) + " does not exist; there are " + std::to_string(devices.size()) +
+                                               ", numbered from 0 (RIGI_DEVICES sets how many)");
   }
   return *devices[static_cast<size_t>(id)];
 }

@@ -53,8 +53,8 @@ class Library {
     return nullptr;
   }
 
+  std::string override_path;  // the file named by RIGI_CHIP; filled while `chip` is read
   Chip chip;
-  std::string override_path;
   Crew crew;
   std::vector<std::unique_ptr<Device>> devices;
   HandleTable<rigiStream_t, Stream> streams{1, "stream"};

@@ -15,8 +15,9 @@ Mapping::Mapping(size_t bytes, size_t alignment, bool huge_pages, const char* wh
   raw_ = mmap(nullptr, raw_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw_ == MAP_FAILED) {
     raw_ = nullptr;
-    throw Error(RIGI_ERROR_OUT_OF_MEMORY, "the host refused " + format_bytes(bytes) + " of address space for the " + what + ": " + std::strerror(errno) +
-                                              ". Lift `ulimit -v` and set vm.overcommit_memory to 0 or 1, or name a chip file with a smaller hbm.bytes in RIGI_CHIP");
+    throw Error(RIGI_ERROR_OUT_OF_MEMORY,
+                "the host refused " + format_bytes(bytes) + " of address space for the " + what + ": " + std::strerror(errno) +
+                    ". Lift `ulimit -v` and set vm.overcommit_memory to 0 or 1, or name a chip file with a smaller hbm.bytes in RIGI_CHIP");
   }
   const auto address = reinterpret_cast<uintptr_t>(raw_);
   data_ = reinterpret_cast<uint8_t*>((address + alignment - 1) / alignment * alignment);

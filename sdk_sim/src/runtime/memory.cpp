@@ -27,9 +27,11 @@ void* Memory::allocate(uint64_t bytes) {
   start();
   const std::optional<uint64_t> offset = allocator_->allocate(bytes);
   if (!offset) {
-    throw Error(RIGI_ERROR_OUT_OF_MEMORY, "device " + std::to_string(device_) + " has no room for " + format_bytes(bytes) + ": " + format_bytes(bytes_ - allocator_->used()) + " of " +
-                                              format_bytes(bytes_) + " are free, the largest block is " + format_bytes(allocator_->largest_free()) + ", " +
-                                              std::to_string(allocator_->live()) + " allocations are live. Free some, or use a smaller model, batch or cache");
+    throw Error(RIGI_ERROR_OUT_OF_MEMORY, "device " + std::to_string(device_) + " has no room for " + format_bytes(bytes) + ": " +
+                                              format_bytes(bytes_ - allocator_->used()) + " of " + format_bytes(bytes_) +
+                                              " are free, the largest block is " + format_bytes(allocator_->largest_free()) + ", " +
+                                              std::to_string(allocator_->live()) +
+                                              " allocations are live. Free some, or use a smaller model, batch or cache");
   }
   return mapping_.data() + *offset;
 }
@@ -37,10 +39,13 @@ void* Memory::allocate(uint64_t bytes) {
 uint64_t Memory::check_start(void* pointer) {
   const uint64_t offset = static_cast<uint64_t>(static_cast<uint8_t*>(pointer) - mapping_.data());
   const std::optional<Allocator::Block> block = allocator_->find(offset);
-  if (!block) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not a live allocation of device " + std::to_string(device_) + ": it was freed already, or never allocated");
+  if (!block)
+    throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not a live allocation of device " + std::to_string(device_) +
+                                                ": it was freed already, or never allocated");
   if (block->offset != offset) {
-    throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " lies " + std::to_string(offset - block->offset) + " bytes inside the allocation at " +
-                                                format_pointer(mapping_.data() + block->offset) + "; pass the pointer that rigiMalloc returned");
+    throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " lies " + std::to_string(offset - block->offset) +
+                                                " bytes inside the allocation at " + format_pointer(mapping_.data() + block->offset) +
+                                                "; pass the pointer that rigiMalloc returned");
   }
   return offset;
 }
@@ -49,7 +54,8 @@ void Memory::release(void* pointer, uint64_t sequence) {
   const std::lock_guard lock(mutex_);
   const uint64_t offset = check_start(pointer);
   if (pins_ == 0) return release_now(offset, sequence);
-  if (std::find(held_.begin(), held_.end(), offset) != held_.end()) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " was freed already");
+  if (std::find(held_.begin(), held_.end(), offset) != held_.end())
+    throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " was freed already");
   held_.push_back(offset);
 }
 
@@ -83,7 +89,9 @@ Memory::Range Memory::allocation(const void* pointer) {
   const std::lock_guard lock(mutex_);
   const uint64_t offset = static_cast<uint64_t>(static_cast<const uint8_t*>(pointer) - mapping_.data());
   const std::optional<Allocator::Block> block = allocator_->find(offset);
-  if (!block) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is in the HBM of device " + std::to_string(device_) + " but in no live allocation");
+  if (!block)
+    throw Error(RIGI_ERROR_INVALID_POINTER,
+                format_pointer(pointer) + " is in the HBM of device " + std::to_string(device_) + " but in no live allocation");
   return {mapping_.data() + block->offset, block->bytes};
 }
 

@@ -32,7 +32,8 @@ class Memory {
 
   bool contains(const void* pointer) const {
     const uint8_t* base = base_.load(std::memory_order_acquire);
-    return base != nullptr && static_cast<const uint8_t*>(pointer) - base >= 0 && static_cast<uint64_t>(static_cast<const uint8_t*>(pointer) - base) < bytes_;
+    return base != nullptr && static_cast<const uint8_t*>(pointer) - base >= 0 &&
+           static_cast<uint64_t>(static_cast<const uint8_t*>(pointer) - base) < bytes_;
   }
   struct Range {
     uint8_t* base;

@@ -41,7 +41,8 @@ uint64_t hash_image(const uint8_t* image, size_t bytes) {
 
 template <size_t N>
 void put(char (&field)[N], const std::string& text, const char* what) {
-  if (text.empty() || text.size() >= N) throw Error(RIGI_ERROR_INVALID_VALUE, std::string(what) + " '" + text + "' must have 1 to " + std::to_string(N - 1) + " characters");
+  if (text.empty() || text.size() >= N)
+    throw Error(RIGI_ERROR_INVALID_VALUE, std::string(what) + " '" + text + "' must have 1 to " + std::to_string(N - 1) + " characters");
   std::memcpy(field, text.c_str(), text.size());
 }
 
@@ -52,25 +53,32 @@ std::string get(const char (&field)[N]) {
 
 // Damaged beyond trust: the header must not even be read as one.
 Header read_header(const uint8_t* image, size_t bytes, const std::string& origin) {
-  const auto refuse = [&](const std::string& why) { throw Error(RIGI_ERROR_MODULE_FORMAT, origin + " is not a usable Rigi module: " + why + ". Build it again with `rigi build`"); };
-  if (bytes < sizeof(Header)) refuse("it has " + std::to_string(bytes) + " bytes, less than the header's " + std::to_string(sizeof(Header)));
+  const auto refuse = [&](const std::string& why) {
+    throw Error(RIGI_ERROR_MODULE_FORMAT, origin + " is not a usable Rigi module: " + why + ". Build it again with `rigi build`");
+  };
+  if (bytes < sizeof(Header))
+    refuse("it has " + std::to_string(bytes) + " bytes, less than the header's " + std::to_string(sizeof(Header)));
   Header header;
   std::memcpy(&header, image, sizeof(header));
   if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) refuse("it does not begin with the module signature");
   if (header.format != kFormat) refuse("its format is " + std::to_string(header.format) + ", this SDK reads " + std::to_string(kFormat));
   const uint64_t rest = bytes - sizeof(Header);
   if (header.manifest_bytes > rest || header.code_bytes != rest - header.manifest_bytes) {
-    refuse("it has " + std::to_string(bytes) + " bytes, but its header announces a manifest of " + std::to_string(header.manifest_bytes) + " and code of " + std::to_string(header.code_bytes) +
-           " bytes; it was cut short or extended");
+    refuse("it has " + std::to_string(bytes) + " bytes, but its header announces a manifest of " + std::to_string(header.manifest_bytes) +
+           " and code of " + std::to_string(header.code_bytes) + " bytes; it was cut short or extended");
   }
   if (hash_image(image, bytes) != header.hash) refuse("its hash does not match its contents; it is damaged");
   return header;
 }
 
 void check_built_for(const Header& header, const Chip& chip, const std::string& origin) {
-  const std::string built = get(header.chip) + " revision " + get(header.revision) + " with SDK " + get(header.sdk) + " (kernel ABI " + std::to_string(header.abi) + ")";
-  const std::string here = chip.name + " revision " + chip.revision + " with SDK " + RIGI_SDK_VERSION + " (kernel ABI " + std::to_string(RIGI_ABI_VERSION) + ")";
-  if (built != here) throw Error(RIGI_ERROR_MODULE_MISMATCH, origin + " was built for " + built + "; this device is " + here + ". Rebuild it with `rigi build`");
+  const std::string built = get(header.chip) + " revision " + get(header.revision) + " with SDK " + get(header.sdk) + " (kernel ABI " +
+                            std::to_string(header.abi) + ")";
+  const std::string here =
+      chip.name + " revision " + chip.revision + " with SDK " + RIGI_SDK_VERSION + " (kernel ABI " + std::to_string(RIGI_ABI_VERSION) + ")";
+  if (built != here)
+    throw Error(RIGI_ERROR_MODULE_MISMATCH,
+                origin + " was built for " + built + "; this device is " + here + ". Rebuild it with `rigi build`");
 }
 
 }  // namespace
@@ -85,7 +93,8 @@ bool valid_kernel_name(const char* name) {
   return true;
 }
 
-std::vector<uint8_t> pack_module(const std::string& chip, const std::string& revision, const std::string& manifest, const void* code, size_t code_bytes) {
+std::vector<uint8_t> pack_module(const std::string& chip, const std::string& revision, const std::string& manifest, const void* code,
+                                 size_t code_bytes) {
   Header header = {};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   header.format = kFormat;
@@ -135,7 +144,8 @@ void Module::open_code(const void* code, size_t bytes) {
   }
   const std::string path = "/proc/self/fd/" + std::to_string(fd_);
   library_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library_ == nullptr) throw Error(RIGI_ERROR_MODULE_FORMAT, std::string("its code cannot be loaded: ") + dlerror() + ". Build it again with `rigi build`");
+  if (library_ == nullptr)
+    throw Error(RIGI_ERROR_MODULE_FORMAT, std::string("its code cannot be loaded: ") + dlerror() + ". Build it again with `rigi build`");
   description_ = static_cast<const rigi_module_desc*>(dlsym(library_, "rigi_module"));
   if (description_ == nullptr) throw Error(RIGI_ERROR_MODULE_FORMAT, "its code does not export `rigi_module`");
 }
@@ -158,7 +168,8 @@ void Module::close_code() {
 void Module::check_description(const std::string& origin) const {
   const rigi_module_desc& d = *description_;
   if (d.abi_version != RIGI_ABI_VERSION) {
-    throw Error(RIGI_ERROR_MODULE_MISMATCH, "its code has kernel ABI " + std::to_string(d.abi_version) + ", this SDK " + std::to_string(RIGI_ABI_VERSION) + ". Rebuild it with `rigi build`");
+    throw Error(RIGI_ERROR_MODULE_MISMATCH, "its code has kernel ABI " + std::to_string(d.abi_version) + ", this SDK " +
+                                                std::to_string(RIGI_ABI_VERSION) + ". Rebuild it with `rigi build`");
   }
   bool sound = d.num_kernels <= kMostKernels && (d.num_kernels == 0 || d.kernels != nullptr);
   for (uint32_t k = 0; sound && k < d.num_kernels; ++k) {

@@ -13,7 +13,8 @@
 namespace rigi {
 
 /// Makes a module image for `rigiModuleLoad`.
-std::vector<uint8_t> pack_module(const std::string& chip, const std::string& revision, const std::string& manifest, const void* code, size_t code_bytes);
+std::vector<uint8_t> pack_module(const std::string& chip, const std::string& revision, const std::string& manifest, const void* code,
+                                 size_t code_bytes);
 
 /// A loaded module. Its code stays mapped as long as the object lives.
 class Module {
