@@ -1,13 +1,12 @@
-"""Put in front of PYTHONPATH by tests: makes `import tvm` fail, as on a machine that only serves."""
+"""Put in front of PYTHONPATH by tests: a Python in which TVM is not installed, as on a machine that only serves."""
 
-import sys
+from importlib.machinery import PathFinder
 
-
-class NoTvm:
-    def find_spec(self, name, path=None, target=None):
-        if name == "tvm" or name.startswith("tvm."):
-            raise ModuleNotFoundError(f"{name}: this process must serve without TVM", name=name)
-        return None
+_find_spec = PathFinder.find_spec
 
 
-sys.meta_path.insert(0, NoTvm())
+def find_spec(name, path=None, target=None):
+    return None if name == "tvm" or name.startswith("tvm.") else _find_spec(name, path, target)
+
+
+PathFinder.find_spec = staticmethod(find_spec)
