@@ -125,7 +125,8 @@ def value(operand: Any, where: str, dtypes: tuple[str, ...] | None = None) -> An
         return prim.FloatImm("float32", float(operand))
     if isinstance(operand, (int, float)):
         return prim.FloatImm("float32", float(operand))
-    if isinstance(operand, Tile) or isinstance(operand, TensorLoad) and operand.source.scope() not in ("local", ""):
+    in_memory = isinstance(operand, TensorLoad) and operand.source.scope() not in ("local", "")
+    if isinstance(operand, Tile) or is_buffer_var(operand) or in_memory:
         return sram(operand, where, dtypes, broadcast=True)
     return number(operand, where)
 

@@ -85,7 +85,7 @@ def softmax() -> Any:
         if cols > 0:
             R.transpose(RowNeg[0, 0], R.tile(All[0, 0, 0], pitch=2 * MAX_BATCH), CORES, b)
             R.transpose(RowSum[0, 0], R.tile(All[0, 1, 0], pitch=2 * MAX_BATCH), CORES, b)
-            # -M = -max m; weights exp(m - M) = exp(-M... ) with both signs turned.
+            # Factor holds -M, then exp(m - M) / S of this core's part; RowNeg holds m, then exp(m - M) of every part.
             R.mul(RowNeg[0, 0], RowNeg[0, 0], -1.0, b, CORES)
             R.reduce_max(Factor[0, 0], RowNeg[0, 0], b, CORES)
             R.mul(Factor[0, 0], Factor[0, 0], -1.0, b, 1)
@@ -108,4 +108,5 @@ def softmax() -> Any:
     return kernel
 
 
-KERNELS = [KernelSpec("softmax", "softmax", "float32", softmax, {"tile": TILE, "kept": KEPT}, {"b": [1, MAX_BATCH], "v": [1, CORES * TILE]})]
+LIMITS = {"b": [1, MAX_BATCH], "v": [1, CORES * TILE]}
+KERNELS = [KernelSpec("softmax", "softmax", "float32", softmax, {"tile": TILE, "kept": KEPT}, LIMITS)]
