@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .package import Found, discover, select, source_hash
+from .package import Found, KernelSpec, discover, select, source_hash
 
 MODULES = Path(os.environ.get("RIGI_MODULES") or Path(__file__).with_name("modules"))
 INDEX = "index.json"
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -48,7 +49,7 @@ def _write_index(out: Path, entries: list[dict[str, Any]]) -> None:
     os.replace(temporary, out / INDEX)
 
 
-def compile_kernel(spec: Any) -> Any:
+def compile_kernel(spec: KernelSpec) -> Any:
     """The executable of a spec, its function named like the spec."""
     import tvm
 
@@ -79,6 +80,10 @@ def export(executable: Any, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _limits(spec: KernelSpec) -> dict[str, list[Any]]:
+    return {name: list(limit) for name, limit in spec.limits.items()}
+
+
 def _entry(found: Found, digest: str, module: Any) -> dict[str, Any]:
     from .runtime import manifest
 
@@ -88,7 +93,7 @@ def _entry(found: Found, digest: str, module: Any) -> dict[str, Any]:
         "name": spec.name,
         "dtype": spec.dtype,
         "config": spec.config,
-        "limits": {name: list(limit) for name, limit in spec.limits.items()},
+        "limits": _limits(spec),
         "file": f"{spec.name}.so",
         "function": spec.name,
         "chip": about["chip"],
@@ -96,23 +101,27 @@ def _entry(found: Found, digest: str, module: Any) -> dict[str, Any]:
         "sdk": about["sdk"],
         "source_hash": digest,
         "sram_bytes": max(kernel["sram_bytes"] for kernel in about["kernels"]),
-        "source": found.source.name,
+        "source": found.source.name if found.source else "",
     }
 
 
-def build(
-    only: tuple[str, ...] = (),
-    out: Path = MODULES,
-    force: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> BuildResult:
-    """Builds all kernels (or those of some ops) into `out`. `progress(name, done, total)` is called before each one and at the end.
+def build(only: tuple[str, ...] = (), out: Path = MODULES, force: bool = False, progress: Progress | None = None) -> BuildResult:
+    """Builds all packaged kernels (or those of some ops) into `out`. `progress(name, done, total)` is called before each one and at the end.
 
     A kernel that cannot be built is reported in `failed` and leaves no entry; the others are built all the same. Kernels that no longer
     exist are removed with their files.
     """
     known = discover()
-    chosen = select(known, only)
+    return _build(select(known, only), known, out, force, progress)
+
+
+def build_specs(specs: Iterable[KernelSpec], out: Path, force: bool = False, progress: Progress | None = None) -> BuildResult:
+    """Builds kernels from anywhere, say a notebook, into a folder of their own; the registry can serve it beside the packaged ones."""
+    known = [Found(spec, None) for spec in specs]
+    return _build(known, known, Path(out), force, progress)
+
+
+def _build(chosen: list[Found], known: list[Found], out: Path, force: bool, progress: Progress | None) -> BuildResult:
     out.mkdir(parents=True, exist_ok=True)
     result = BuildResult(str(out))
     before = {entry["name"]: entry for entry in read_index(out)}
@@ -125,15 +134,16 @@ def build(
         _write_index(out, [after[f.spec.name] for f in known if f.spec.name in after])
 
     for done, found in enumerate(chosen):
-        spec, digest = found.spec, source_hash(found)
+        spec, path = found.spec, out / f"{found.spec.name}.so"
         if progress is not None:
             progress(spec.name, done, len(chosen))
-        entry, path = before.get(spec.name), out / f"{spec.name}.so"
-        if not force and entry is not None and entry.get("source_hash") == digest and path.exists():
-            entry["limits"] = {name: list(limit) for name, limit in spec.limits.items()}
-            result.current.append(spec.name)
-            continue
         try:
+            digest = source_hash(found)
+            entry = before.get(spec.name)
+            if not force and entry is not None and entry.get("source_hash") == digest and path.exists():
+                entry["limits"] = _limits(spec)
+                result.current.append(spec.name)
+                continue
             executable = compile_kernel(spec)
             export(executable, path)
             after[spec.name] = _entry(found, digest, executable.mod)

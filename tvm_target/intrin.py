@@ -229,7 +229,11 @@ def register_default() -> list[str]:
     """Registers the intrinsics of DEFAULT_TILES and gives their names."""
     names = []
     for rows, cols in DEFAULT_TILES:
-        names += [register("load", "bfloat16", rows, cols), register("store", "float32", rows, cols), register("store", "bfloat16", rows, cols)]
+        names += [
+            register("load", "bfloat16", rows, cols),
+            register("store", "float32", rows, cols),
+            register("store", "bfloat16", rows, cols),
+        ]
         names += [register("fill", "float32", rows, cols), register("add", "float32", rows, cols)]
         names += [register("mma", "bfloat16", rows, cols, 128), register("mma_transposed", "bfloat16", rows, cols, 128)]
         names += [register("act", "float32", rows, cols, function=f) for f in _FORMULA]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any
 
 import tvm
@@ -47,7 +48,7 @@ def as_int64(value: Any) -> Any:
 
 def source_line() -> int:
     """The line of the kernel's source that the TVMScript parser is at, or 0 outside the parser."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     for _ in range(24):
         if frame is None:
             break

@@ -36,10 +36,10 @@ class KernelSpec:
 
 @dataclass(frozen=True)
 class Found:
-    """A spec and the file that holds it."""
+    """A spec and the file that holds it (None: not in a file, as in a notebook)."""
 
     spec: KernelSpec
-    source: Path
+    source: Path | None
 
 
 class KernelListError(ValueError):
@@ -57,7 +57,7 @@ def discover(folder: Path = KERNEL_FOLDER) -> list[Found]:
     names = [f.spec.name for f in found]
     for name in names:
         if names.count(name) > 1:
-            files = ", ".join(f.source.name for f in found if f.spec.name == name)
+            files = ", ".join(f.source.name for f in found if f.source and f.spec.name == name)
             raise KernelListError(
                 f"{names.count(name)} kernels are named {name!r} (in {files}); names are file names, so each must be its own"
             )
@@ -118,5 +118,6 @@ def _with_imports(path: Path, seen: set[Path] | None = None) -> set[Path]:
 def source_hash(found: Found) -> str:
     """What decides whether a built kernel is current."""
     spec = found.spec
-    words = (toolchain_hash(), file_hash(found.source), spec.op, spec.name, spec.dtype, repr(sorted(spec.config.items())))
+    text = file_hash(found.source) if found.source else spec.make().script()
+    words = (toolchain_hash(), text, spec.op, spec.name, spec.dtype, repr(sorted(spec.config.items())))
     return hashlib.sha256("\0".join(words).encode()).hexdigest()

@@ -59,7 +59,7 @@ def pack(chip: Chip, about: str, code: bytes) -> bytes:
     if status != 0:
         raise PackError(f"rigiModulePack: {library.rigiGetLastErrorString().decode()}")
     try:
-        return ctypes.string_at(image.value, size.value)
+        return ctypes.string_at(image, size.value)
     finally:
         free = ctypes.CDLL(None).free
         free.argtypes = [ctypes.c_void_p]

@@ -123,7 +123,7 @@ def statistics(device: int = 0) -> dict[str, Any]:
     """Launches and cycles by kernel since the last call."""
     text = ctypes.c_void_p()
     _call("rigiDeviceTakeStatistics", device, ctypes.byref(text))
-    return json.loads(ctypes.string_at(text.value).decode())
+    return json.loads(ctypes.string_at(text).decode())
 
 
 def launch(module: Any, name: str, *args: Any, out: Sequence[int] = (), device: int = 0) -> Outcome:

@@ -119,7 +119,7 @@ def _carried(kernel: Kernel, number: int, earlier: list[Any], own: list[Any], kn
     for stmt in reversed(own):
         f = known[id(stmt)]
         needs = (needs - _defines(stmt)) | f.needs
-    kept = []
+    kept: list[Any] = []
     for stmt in reversed(earlier):
         f = known[id(stmt)]
         if isinstance(stmt, tirx.AllocBuffer):
