@@ -106,7 +106,7 @@ def _entry(found: Found, digest: str, module: Any) -> dict[str, Any]:
 
 
 def build(only: tuple[str, ...] = (), out: Path = MODULES, force: bool = False, progress: Progress | None = None) -> BuildResult:
-    """Builds all packaged kernels (or those of some ops) into `out`. `progress(name, done, total)` is called before each one and at the end.
+    """Builds all packaged kernels (or those of some ops) into `out`. `progress(name, done, total)` is called before each, and at the end.
 
     A kernel that cannot be built is reported in `failed` and leaves no entry; the others are built all the same. Kernels that no longer
     exist are removed with their files.

@@ -116,7 +116,8 @@ def store_add(dst: Any, src: Any, rows: Any, cols: Any) -> Any:
 
 
 def send(core: Any, dst: Any, src: Any, rows: Any, cols: Any) -> Any:
-    """SRAM to the same or another buffer in core `core`'s SRAM; the receiver (not the sender itself) may read it after a barrier. Store engine, 50 later."""
+    """SRAM to the same or another buffer in core `core`'s SRAM, not the sender's own; the receiver may read it after a barrier. Store
+    engine, as store, visible 50 later."""
     d, s = sram(dst, "R.send: dst"), sram(src, "R.send: src")
     same_dtype("R.send", dst=d, src=s)
     return _emit("send", size(core, "R.send: core"), d, s, *_extent("send", rows, cols))

@@ -30,7 +30,7 @@ def intrinsic_name(kind: str, dtype: str, *tile: int, function: str = "") -> str
     return f"rigi.{kind}{'_' + function if function else ''}_{_SHORT.get(dtype, dtype)}_{'x'.join(map(str, tile))}"
 
 
-def _move(dtype: str, rows: int, cols: int, source: str, target: str) -> tuple[Any, Any]:
+def _move(dtype: str, rows: int, cols: int, *, source: str, target: str) -> tuple[Any, Any]:
     instruction = R.load if target == SRAM else R.store
 
     @T.prim_func(s_tir=True)
@@ -88,7 +88,7 @@ def _fill(dtype: str, rows: int, cols: int) -> tuple[Any, Any]:
     return desc, impl
 
 
-def _mma(dtype: str, m: int, n: int, k: int, transposed: bool) -> tuple[Any, Any]:
+def _mma(dtype: str, m: int, n: int, k: int, *, transposed: bool) -> tuple[Any, Any]:
     out = "int32" if dtype == "int8" else "float32"
     b_rows, b_cols = (n, k) if transposed else (k, n)
 
@@ -172,7 +172,7 @@ _FORMULA = {
 }
 
 
-def _act(dtype: str, rows: int, cols: int, function: str) -> tuple[Any, Any]:
+def _act(dtype: str, rows: int, cols: int, *, function: str) -> tuple[Any, Any]:
     if function not in _FORMULA or function not in isa.ACT:
         raise ValueError(f"no intrinsic for the activation {function!r}; known: {', '.join(_FORMULA)}")
     formula = _FORMULA[function]
