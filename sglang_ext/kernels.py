@@ -76,6 +76,7 @@ MAX_CHOICES = 16384  # remembered (op, dtype, sizes) -> kernel
 _lock = threading.RLock()
 _index: dict[str, list[Kernel]] | KernelsMissing | None = None
 _modules: dict[Path, Any] = {}
+_added: list[Path] = []  # folders besides the packaged one; later ones come first
 _choices: dict[tuple[Any, ...], Kernel | None] = {}
 
 
@@ -97,13 +98,33 @@ def index() -> dict[str, list[Kernel]]:
     if _index is None:
         with _lock:
             if _index is None:
-                try:
-                    _index = read_index(folder())
-                except KernelsMissing as error:
-                    _index = error
+                _index = _read_all()
     if isinstance(_index, KernelsMissing):
         raise _index.with_traceback(None)
     return _index
+
+
+def _read_all() -> dict[str, list[Kernel]] | KernelsMissing:
+    try:
+        result = read_index(folder())
+    except KernelsMissing as error:
+        if not _added:
+            return error
+        result = {}
+    for where in _added:
+        for op, found in read_index(where).items():
+            result[op] = found + result.get(op, [])
+    return result
+
+
+def add_folder(where: Path) -> None:
+    """Serves also the kernels of `where`, before those packaged and those added earlier. Raises KernelsMissing if it has no index."""
+    read_index(where)
+    with _lock:
+        if where in _added:
+            _added.remove(where)
+        _added.append(where)
+    reload()
 
 
 def reload() -> None:

@@ -8,8 +8,10 @@ Calls. `torch.ops.rigi.rms_norm(x, w, eps)` goes through torch's dispatcher (fak
 is the same without it, about half the host time: for code that calls an op thousands of times a second.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -200,6 +202,11 @@ class Registry:
     def serves(self, name: str, dtype: torch.dtype, **sizes: int) -> bool:
         """Whether a packaged kernel takes these sizes (lower-case names as in `rigi ops`), without calling it."""
         return kernels.find(self.op(name).name, dtype, sizes) is not None
+
+    def add_kernels(self, folder: str | os.PathLike[str]) -> None:
+        """Serves also the kernels in a folder with an index (`tvm_target.build.build_specs`, `rigi build --out`); they come first."""
+        kernels.add_folder(Path(folder))
+        self.forget()
 
     def forget(self) -> None:
         """Forgets kernel choices and loaded modules, after the packaged kernels have changed."""
