@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+
 from sdk_sim import cli, doctor
 
 ROOT = Path(__file__).parent.parent
@@ -98,7 +99,9 @@ def test_a_check_turns_an_exception_into_a_remedy() -> None:
     assert doctor.Check("fine", lambda: "yes", "none").run() == doctor.Result("fine", True, "yes", "")
 
 
-@pytest.mark.parametrize(("body", "expected"), [("import os; os.abort()", "SIGABRT"), ("raise SystemExit(3)", "status 3"), ("1 / 0", "ZeroDivisionError")])
+@pytest.mark.parametrize(
+    ("body", "expected"), [("import os; os.abort()", "SIGABRT"), ("raise SystemExit(3)", "status 3"), ("1 / 0", "ZeroDivisionError")]
+)
 def test_a_layer_that_dies_while_loading_is_a_failed_check(
     body: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
