@@ -66,12 +66,12 @@ $(KERNELS): $(KERNEL_SOURCES) $(INSTALLED) | native
 	@touch $@
 
 lint: $(ENVIRONMENT)  ## ruff, clang-format and mypy
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet sdk_sim/cli.py sdk_sim/doctor.py
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@git ls-files '*.cpp' '*.hpp' '*.h' '*.cc' | xargs -r $(BIN)/clang-format --dry-run -Werror
 	@$(BIN)/mypy
 
 format: $(ENVIRONMENT)  ## rewrite what ruff and clang-format would
-	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 	@git ls-files '*.cpp' '*.hpp' '*.h' '*.cc' | xargs -r $(BIN)/clang-format -i
 
 tidy: native  ## clang-tidy over our C++ (minutes)
