@@ -1,8 +1,8 @@
 """The SDK of the Rigi-1 accelerator, emulated: devices, memory, streams, events, modules, launches, and simulated time.
 
-`api` is the Python interface (its names are names of this package), `isa` the instructions as NumPy records, `_rigi` the C API one to one. The
-C side is in `include` and `src`, the chip's figures in `chips`. Nothing here may know TVM, torch or SGLang. The native library is loaded
-when the first name of `api` is used, so that the command line works while it is not built.
+`api` is the Python interface (its names are names of this package), `isa` the instructions as NumPy records, `_rigi` the C API one to
+one. The C side is in `include` and `src`, the chip's figures in `chips`. Nothing here may know TVM, torch or SGLang. The native library
+is loaded when the first name of `api` is used, so that the command line works while it is not built.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .api import *  # noqa: F403
     from .isa import INSTR_DTYPE
 
-__all__ = [  # noqa: F822
+__all__ = [
     "INSTR_DTYPE",
     "Buffer",
     "Event",

@@ -260,8 +260,10 @@ class Module:
     """A module file (or its bytes), checked and loaded for a device."""
 
     def __init__(self, source: str | os.PathLike[str] | bytes, device: int = 0) -> None:
-        load = _rigi.module_load_data if isinstance(source, bytes) else _rigi.module_load
-        self.handle = load(device, source if isinstance(source, bytes) else os.fspath(source))
+        if isinstance(source, bytes):
+            self.handle = _rigi.module_load_data(device, source)
+        else:
+            self.handle = _rigi.module_load(device, os.fspath(source))
         self.device = device
 
     @property
