@@ -79,7 +79,8 @@ class Kernel:
     chip: Chip
     buffers: dict[int, BufferInfo] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)  # C++ names
+    read: set[int] = field(default_factory=set)  # variables and local buffers whose value is taken
     analyzer: sym.Analyzer = field(default_factory=sym.Analyzer)
     _scopes: list[set[str]] = field(default_factory=lambda: [set()])
 
@@ -113,6 +114,7 @@ class Kernel:
         if name is None:
             self.fail(f"the variable {var.name!r} is used where it has no value; bind it in the same phase (between two R.barrier())")
         self.used.add(name)
+        self.read.add(var.__chandle__())
         return name
 
     def bound(self, var: Any, low: int, high: int | None = None) -> None:

@@ -209,6 +209,7 @@ class ExprPrinter:
         """A buffer element used as a number."""
         info = self.kernel.buffer(load.source)
         if info.place == "local":
+            self.kernel.read.add(load.source.__chandle__())
             return self.local(info, list(load.indices))
         with self.hoisting(self._hoist):
             offset = info.offset(list(load.indices)) * (bits_of(info.dtype) // 8 or 1)

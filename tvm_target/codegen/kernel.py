@@ -107,6 +107,7 @@ def _spread(kernel: Kernel, thread: Any) -> str:
 def _phase(kernel: Kernel, number: int, body: list[Any], params: Any, args: list[dict[str, str]], thread: Any, spread: str) -> list[str]:
     kernel.push()
     kernel.used.clear()
+    kernel.read.clear()
     printer = StatementPrinter(kernel)
     core = kernel.declare(thread.node.var, "core_id")
     kernel.bound(thread.node.var, 0, None if spread else kernel.chip.cores - 1)
@@ -132,4 +133,4 @@ def _phase(kernel: Kernel, number: int, body: list[Any], params: Any, args: list
     if not any("args[" in line for line in head[2:]):
         head[0] = head[0].replace("* args)", "* /*args*/)")
     kernel.pop()
-    return [*head, *printer.lines, "}"]
+    return [*head, *printer.finished(), "}"]

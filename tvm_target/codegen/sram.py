@@ -64,5 +64,5 @@ class SramPlan:
         lines = []
         for p in self.places:
             left = f"constexpr int64_t {p.name} = {p.offset};"
-            lines.append(f"[[maybe_unused]] {left:<36} // {p.dtype}[{', '.join(map(str, p.shape))}], {p.bytes} bytes")
+            lines.append(f"{left:<40} // {p.dtype}[{', '.join(map(str, p.shape))}], {p.bytes} bytes")
         return lines

@@ -25,6 +25,7 @@ class StatementPrinter:
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         self.lines: list[str] = []
+        self._declared: list[tuple[int, int]] = []  # line and variable
         self._depth = 1
         self._line = -1
         self.expr = ExprPrinter(kernel, self.emit)
@@ -32,6 +33,18 @@ class StatementPrinter:
 
     def emit(self, text: str) -> None:
         self.lines.append("  " * self._depth + text)
+
+    def emit_variable(self, var: Any, text: str) -> None:
+        self._declared.append((len(self.lines), var.__chandle__()))
+        self.emit(text)
+
+    def finished(self) -> list[str]:
+        """The lines; variables that nothing reads are marked, so that the compiler has nothing to remark."""
+        for line, var in self._declared:
+            if var not in self.kernel.read:
+                text = self.lines[line]
+                self.lines[line] = text[: len(text) - len(text.lstrip())] + "[[maybe_unused]] " + text.lstrip()
+        return self.lines
 
     def block(self, head: str, body: Any) -> None:
         self.emit(head)
@@ -82,7 +95,7 @@ class StatementPrinter:
             text = self.expr(stmt.value)
         if dtype_of(stmt.value).startswith("int") and self.kernel.analyzer.const_int_bound(stmt.value).min_value >= 0:
             self.kernel.bound(stmt.var, 0)
-        self.emit(f"[[maybe_unused]] const {ctype(dtype_of(stmt.var))} {self.kernel.declare(stmt.var)} = {text};")
+        self.emit_variable(stmt.var, f"const {ctype(dtype_of(stmt.var))} {self.kernel.declare(stmt.var)} = {text};")
 
     def _visit_allocbuffer(self, stmt: Any) -> None:
         buffer = stmt.buffer
@@ -102,7 +115,7 @@ class StatementPrinter:
             total *= n
         name = self.kernel.declare(buffer)
         self.kernel.add_buffer(buffer, "local", name)
-        self.emit(f"[[maybe_unused]] {ctype(str(buffer.dtype))} {name}{'' if total == 1 else f'[{total}]'} = {{}};")
+        self.emit_variable(buffer, f"{ctype(str(buffer.dtype))} {name}{'' if total == 1 else f'[{total}]'} = {{}};")
 
     def _visit_declbuffer(self, stmt: Any) -> None:
         self.kernel.alias(stmt.buffer, stmt.data)
