@@ -113,15 +113,13 @@ void Schedule::resolve_launch() {
   multicasts_.clear();
   for (uint32_t c = 0; c < cores_.size(); ++c) expand(c);
   for (uint32_t c = 0; c < cores_.size(); ++c) advance(c);
-  for (;;) {
-    if (!requests_.empty()) {
-      grant();
-    } else if (!pass_barrier()) {
-      break;
-    }
+  // A barrier first: what follows it may ask for HBM before requests that already wait.
+  while (pass_barrier() || grant()) {
   }
   for (uint32_t c = 0; c < cores_.size(); ++c) {
-    if (cores_[c].next < cores_[c].nodes.size()) {
+    const CoreTimeline& line = cores_[c];
+    const bool stuck = std::any_of(std::begin(line.queues), std::end(line.queues), [](const Queue& queue) { return !queue.pending.empty(); });
+    if (stuck || line.next < line.nodes.size()) {
       throw Fault("core " + std::to_string(c) +
                   " waits for ever at a load_multicast: not every core of its group issues the same number of multicasts; "
                   "each of them must issue every multicast of the group");
@@ -357,7 +355,8 @@ void Schedule::request_multicast(uint32_t core, int engine, uint64_t start) {
   if (++cast.ready == cast.expected) requests_.push_back({cast.start, cast.first_core, cast.first_node, engine, key});
 }
 
-void Schedule::grant() {
+bool Schedule::grant() {
+  if (requests_.empty()) return false;
   size_t best = 0;
   for (size_t r = 1; r < requests_.size(); ++r) {
     const Request &x = requests_[r], &y = requests_[best];
@@ -375,15 +374,16 @@ void Schedule::grant() {
   if (request.multicast == 0) {
     resolve(request.core, request.engine, request.start, end);
     advance(request.core);
-    return;
+    return true;
   }
   multicasts_.erase(request.multicast);
   const std::vector<uint32_t> group = receivers(request.core, node.fn);
   for (const uint32_t core : group) resolve(core, request.engine, request.start, end);
   for (const uint32_t core : group) advance(core);
+  return true;
 }
 
-// With no request left, either every core stands at the same barrier or nothing can move any more.
+// Lets all cores on if every one of them stands at the barrier.
 bool Schedule::pass_barrier() {
   uint64_t last = 0;
   for (const CoreTimeline& line : cores_) {

@@ -3,8 +3,8 @@
 // The cores' programs are recorded while they run (add, scalar_load, scalar_read, barrier) and resolved afterwards by finish().
 // Recording is on the path of every instruction, so it only copies and hashes; a launch whose programs were seen before, which
 // is what serving mostly consists of, takes its cycles from memory. Resolution is a discrete-event simulation with one shared resource, HBM. All else follows from a core's own past, so
-// each core is carried forward until nothing more can be known without an HBM grant; then the request with the smallest
-// (start, core, index) is granted. That order is the server's: whatever is still unknown depends on an ungranted request
+// each core is carried forward, barriers included, until nothing more can be known without an HBM grant; then the request with the
+// smallest (start, core, index) is granted. That order is the server's: whatever is still unknown depends on an ungranted request
 // and therefore starts later than it.
 #pragma once
 
@@ -115,7 +115,7 @@ class Schedule {
   void collect_hazards(CoreTimeline& line, const Node& node, uint32_t index, uint64_t issue, Pending* pending) const;
   void resolve(uint32_t core, int engine, uint64_t start, uint64_t end);
   void request_multicast(uint32_t core, int engine, uint64_t start);
-  void grant();
+  bool grant();
   bool pass_barrier();
   std::vector<uint32_t> receivers(uint32_t core, uint8_t group) const;
   uint64_t multicast_key(uint32_t core, uint8_t group, uint32_t ordinal) const;
