@@ -49,7 +49,7 @@ $(INSTALLED): $(ENVIRONMENT) pyproject.toml
 	@$(BUILD_ENV) $(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(BUILD)/build.ninja: $(INSTALLED)
+$(BUILD)/build.ninja: $(ENVIRONMENT) | $(INSTALLED)
 	@cxx=$$(.ci/compiler); echo "[build] configuring with $$cxx"; \
 	  $(BUILD_ENV) cmake --fresh -S . -B "$(BUILD)" -G Ninja -DCMAKE_CXX_COMPILER="$$cxx" -DPython_EXECUTABLE="$(PY)" --log-level=WARNING
 	@touch $@
