@@ -58,7 +58,7 @@ class RigiPlatform(SRTPlatform):
         return torch.rigi.mem_get_info(device_id)
 
     def is_pin_memory_available(self, device: torch.device | None = None) -> bool:
-        return False
+        return True  # copies from and to pinned memory do not wait: the scheduler works while the chip does
 
     def empty_cache(self) -> None:
         torch.rigi.empty_cache()
