@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -88,7 +89,7 @@ def _summary(entry: metadata.EntryPoint) -> str:
 
 def _title(package: str) -> str:
     tree = _source(package)
-    line = _first_line(tree) if tree else ""
+    line = re.split(r"[:.] ", _first_line(tree))[0] if tree else ""
     return f"{package}: {line}" if line else package
 
 

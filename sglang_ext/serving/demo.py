@@ -86,11 +86,12 @@ def _model(model: Path | None, console: Console) -> Path:
 
 
 def _check_kernels() -> None:
-    import tvm_target
+    from sglang_ext import kernels
 
-    index = Path(tvm_target.__file__).parent / "modules" / "index.json"
-    if not index.is_file():
-        raise DemoError(f"the kernels are not built ({index} is missing): run `rigi build` (or `make build`) first")
+    try:
+        kernels.index()
+    except kernels.KernelsMissing as error:
+        raise DemoError(str(error)) from error
 
 
 @contextmanager
