@@ -68,11 +68,11 @@ Tensor copy_from_and_resize(const Tensor& self, const Tensor& dst) {
   return copy_from(self, dst, false);
 }
 Tensor& fill_(Tensor& self, const at::Scalar& value) {
-  if (try_memset(self, value)) return self;
+  if (fill_on_chip(self, value)) return self;
   return at::native::call_fallback_fn<&fallback, at::_ops::fill__Scalar>::call(self, value);
 }
 Tensor& zero_(Tensor& self) {
-  if (try_memset(self, 0)) return self;
+  if (fill_on_chip(self, 0)) return self;
   return at::native::call_fallback_fn<&fallback, at::_ops::zero_>::call(self);
 }
 void record_stream(Tensor&, c10::Stream) {}  // submission order makes it right: see ChipAllocator::recordStream

@@ -9,64 +9,22 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 #include <optional>
 #include <vector>
 
 #include "alias.hpp"
 #include "fallback.hpp"
 #include "memory.hpp"
+#include "strided.hpp"
 
 namespace rigi_torch {
 namespace {
 
 // Pageable host memory up to this size is copied aside, so that the caller need not wait for the device to read it.
 constexpr size_t kStageBytes = size_t{1} << 20;
-// A strided copy is made of at most this many contiguous SDK copies; more would cost more than the fallback.
+// A strided copy to or from the host, or another chip, is made of at most this many contiguous SDK copies; more would cost more than the
+// fallback.
 constexpr size_t kMaxPieces = 32;
-
-/// A strided copy of one dtype as contiguous pieces: `bytes` from each source offset to each destination offset.
-struct Pieces {
-  size_t bytes = 0;
-  std::vector<std::pair<size_t, size_t>> offsets;  // (destination, source), in bytes from each tensor's first element
-};
-
-/// Cuts a copy between tensors of the same sizes and dtype into pieces; none if it takes more than `limit`.
-std::optional<Pieces> cut(const at::Tensor& dst, const at::Tensor& src, size_t limit) {
-  struct Dim {
-    int64_t size, dst, src;
-  };
-  c10::SmallVector<Dim, 6> dims;
-  for (int64_t i = 0; i < dst.dim(); i++)
-    if (dst.size(i) != 1) dims.push_back({dst.size(i), dst.stride(i), src.stride(i)});
-  std::stable_sort(dims.begin(), dims.end(), [](const Dim& a, const Dim& b) { return a.dst > b.dst; });
-  c10::SmallVector<Dim, 6> merged;
-  for (const Dim& dim : dims) {
-    if (!merged.empty() && merged.back().dst == dim.dst * dim.size && merged.back().src == dim.src * dim.size) {
-      merged.back() = {merged.back().size * dim.size, dim.dst, dim.src};
-    } else {
-      merged.push_back(dim);
-    }
-  }
-  const size_t item = dst.element_size();
-  Pieces pieces{item, {{0, 0}}};
-  if (!merged.empty() && merged.back().dst == 1 && merged.back().src == 1) {
-    pieces.bytes *= merged.back().size;
-    merged.pop_back();
-  }
-  size_t count = 1;
-  for (const Dim& dim : merged) {
-    if (dim.dst == 0) return std::nullopt;  // several elements written to one place: torch's own check says so
-    count *= dim.size;
-    if (count > limit) return std::nullopt;
-    std::vector<std::pair<size_t, size_t>> next;
-    next.reserve(count);
-    for (const auto& [to, from] : pieces.offsets)
-      for (int64_t i = 0; i < dim.size; i++) next.emplace_back(to + i * dim.dst * item, from + i * dim.src * item);
-    pieces.offsets = std::move(next);
-  }
-  return pieces;
-}
 
 bool same_kind(const at::Tensor& a, const at::Tensor& b) {
   return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && a.is_conj() == b.is_conj() && a.is_neg() == b.is_neg();
@@ -115,14 +73,21 @@ void download(const at::Tensor& dst, const at::Tensor& src, const Pieces& pieces
   check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
 }
 
+/// The bytes from a tensor's first element to its last.
+std::pair<const char*, const char*> span(const at::Tensor& tensor) {
+  int64_t last = 0;
+  for (int64_t i = 0; i < tensor.dim(); i++) last += (tensor.size(i) - 1) * tensor.stride(i);
+  const char* first = static_cast<const char*>(tensor.const_data_ptr());
+  return {first, first + (last + 1) * tensor.element_size()};
+}
+
 /// The chip tensor's elements in a host tensor of the same dtype, strides and sizes: the whole span they lie in is copied. None if the
 /// span is much larger than the elements.
 std::optional<at::Tensor> download_span(const at::Tensor& src) {
-  int64_t span = 1;
-  for (int64_t i = 0; i < src.dim(); i++) span += (src.size(i) - 1) * src.stride(i);
-  const size_t bytes = span * src.element_size();
+  const auto [first, end] = span(src);
+  const size_t bytes = end - first;
   if (bytes > std::max<size_t>(4 * src.numel() * src.element_size(), 64 * 1024)) return std::nullopt;
-  at::Tensor host = at::empty({span}, src.options().device(c10::kCPU));
+  at::Tensor host = at::empty({static_cast<int64_t>(bytes / src.element_size())}, src.options().device(c10::kCPU));
   rigiStream_t stream = current_stream(src.device().index());
   check(rigiMemcpyAsync(host.data_ptr(), src.data_ptr(), bytes, stream), "rigiMemcpyAsync");
   check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
@@ -186,17 +151,26 @@ void copy_to_host(const at::Tensor& src, const at::Tensor& dst, bool non_blockin
   copy_on_host(src, dst, false);
 }
 
+bool may_overlap(const at::Tensor& a, const at::Tensor& b) {
+  const auto [a_first, a_end] = span(a);
+  const auto [b_first, b_end] = span(b);
+  return a_first < b_end && b_first < a_end;
+}
+
 void copy_on_chip(const at::Tensor& src, const at::Tensor& dst) {
   const bool same_device = src.device() == dst.device();
   const bool broadcasts = src.sizes() != dst.sizes();
   const at::Tensor source = broadcasts ? src.expand(dst.sizes()) : src;
   if (same_kind(source, dst)) {
-    if (const auto pieces = cut(dst, source, kMaxPieces)) {
-      if (same_device) return submit(base(dst), base(source), *pieces, current_stream(dst.device().index()));
-      return transfer(dst, source, *pieces);
-    }
+    const auto pieces = cut(dst, source, same_device ? 1 : kMaxPieces);
+    if (pieces && same_device) return submit(base(dst), base(source), *pieces, current_stream(dst.device().index()));
+    if (pieces) return transfer(dst, source, *pieces);
   }
-  if (same_device) return copy_on_host(source, dst, source.scalar_type() != dst.scalar_type());
+  if (same_device) {
+    // What overlaps goes to torch's own checks, on the host.
+    if (!may_overlap(dst, source) && copy_by_program(dst, source)) return;
+    return copy_on_host(source, dst, source.scalar_type() != dst.scalar_type());
+  }
   // Across chips the bytes travel as they are; dtype and strides change where they arrive.
   const at::Tensor packed = source.is_non_overlapping_and_dense() ? source : source.contiguous();
   const at::Tensor arrived = at::empty_strided(packed.sizes(), packed.strides(), packed.options().device(dst.device()));
@@ -204,6 +178,17 @@ void copy_on_chip(const at::Tensor& src, const at::Tensor& dst) {
   TORCH_INTERNAL_ASSERT(pieces, "two dense tensors of the same strides are one piece");
   transfer(arrived, packed, *pieces);
   copy_on_chip(arrived, dst);
+}
+
+/// Sets all bytes of a dense tensor if one byte repeated makes the value (zeros, all ones, 8-bit types).
+bool memset_bytes(const at::Tensor& self, const at::Scalar& value) {
+  if (!self.is_non_overlapping_and_dense() || self.is_neg() || self.is_conj()) return false;
+  const at::Tensor pattern = at::scalar_tensor(value, self.options().device(c10::kCPU));
+  const auto* bytes = static_cast<const unsigned char*>(pattern.const_data_ptr());
+  if (std::any_of(bytes, bytes + self.element_size(), [&](unsigned char byte) { return byte != bytes[0]; })) return false;
+  check(rigiMemsetAsync(self.data_ptr(), bytes[0], self.numel() * self.element_size(), current_stream(self.device().index())),
+        "rigiMemsetAsync");
+  return true;
 }
 
 }  // namespace
@@ -232,15 +217,9 @@ at::Scalar read_scalar(const at::Tensor& self) {
   return host->item();
 }
 
-bool try_memset(const at::Tensor& self, const at::Scalar& value) {
-  if (!self.is_non_overlapping_and_dense() || self.is_neg() || self.is_conj()) return false;
+bool fill_on_chip(const at::Tensor& self, const at::Scalar& value) {
   if (self.numel() == 0) return true;
-  const at::Tensor pattern = at::scalar_tensor(value, self.options().device(c10::kCPU));
-  const auto* bytes = static_cast<const unsigned char*>(pattern.const_data_ptr());
-  if (std::any_of(bytes, bytes + self.element_size(), [&](unsigned char byte) { return byte != bytes[0]; })) return false;
-  check(rigiMemsetAsync(self.data_ptr(), bytes[0], self.numel() * self.element_size(), current_stream(self.device().index())),
-        "rigiMemsetAsync");
-  return true;
+  return memset_bytes(self, value) || fill_by_program(self, value);
 }
 
 }  // namespace rigi_torch

@@ -13,7 +13,7 @@ at::Tensor copy_from(const at::Tensor& src, const at::Tensor& dst, bool non_bloc
 /// The value of a one-element chip tensor; waits for the stream.
 at::Scalar read_scalar(const at::Tensor& self);
 
-/// Sets all of a dense tensor's bytes to the pattern of `value` if one byte repeated makes it (zeros, all ones, 8-bit types).
-bool try_memset(const at::Tensor& self, const at::Scalar& value);
+/// `self.fill_(value)` on the chip; false, and nothing done, if the chip cannot make that value.
+bool fill_on_chip(const at::Tensor& self, const at::Scalar& value);
 
 }  // namespace rigi_torch

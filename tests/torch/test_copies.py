@@ -96,12 +96,45 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         torch.zeros(3, device="rigi").copy_(torch.zeros(4, device="rigi"))
 
 
-def test_copies_on_the_chip_that_convert_are_counted() -> None:
+def test_layouts_and_float_types_change_on_the_chip() -> None:
+    """One launch each, and nothing on the host."""
+    host = torch.randn(300, 520)
+    x = host.to("rigi")
+    torch.rigi.statistics()
+    assert torch.equal(x.t().contiguous().cpu(), host.t())
+    assert torch.equal(x[:, 8:200].contiguous().cpu(), host[:, 8:200])
+    assert torch.equal(x[:, ::3].contiguous().cpu(), host[:, ::3])
+    assert torch.equal(x[:5].expand(7, 5, 520).contiguous().cpu(), host[:5].expand(7, 5, 520))
+    assert torch.equal(x.view(300, 4, 130).permute(1, 0, 2).contiguous().cpu(), host.view(300, 4, 130).permute(1, 0, 2))
+    assert torch.equal(x.bfloat16().cpu(), host.bfloat16())
+    assert torch.equal(x.t().half().float().cpu(), host.t().half().float())
+    assert torch.equal(torch.arange(-5, 9000).to("rigi").int().cpu(), torch.arange(-5, 9000).int())
+    assert torch.equal((host > 0).to("rigi").float().cpu(), (host > 0).float())
+    assert torch.rigi.fallbacks() == {}
+    assert torch.rigi.statistics()["kernels"]["copy"]["launches"] == 10
+
+
+def test_conversions_round_as_torch_does() -> None:
+    bits = torch.randint(-(1 << 31), 1 << 31, (100_000,)).int().view(torch.float32)
+    specials = torch.tensor([0.0, -0.0, float("inf"), -float("inf"), 1e-45, 65504.0, 65520.0, 3.3895314e38, 3.4e38, 1.00390625, 1.01171875])
+    host = torch.cat([bits[~bits.isnan()], specials])
+    for dtype in (torch.bfloat16, torch.float16):
+        down = host.to("rigi").to(dtype)
+        assert torch.equal(down.cpu(), host.to(dtype))
+        assert torch.equal(down.float().cpu(), host.to(dtype).float())
+    assert torch.tensor([float("nan")]).to("rigi").bfloat16().cpu().isnan().all()
+    assert torch.rigi.fallbacks() == {}
+
+
+def test_other_conversions_on_the_chip_are_counted() -> None:
     x = torch.randn(64, 64).to("rigi")
-    x.t().contiguous()
-    x.to(torch.float64)
-    counted = torch.rigi.fallbacks()
-    assert counted == {"aten::_copy_from(strided)": 1, "aten::_copy_from(convert)": 1}
+    assert torch.equal(x.double().cpu(), x.cpu().double())
+    assert torch.equal(x.int().cpu(), x.cpu().int())
+    assert torch.equal(x.to(torch.bool).cpu(), x.cpu().bool())
+    y = torch.arange(8.0).to("rigi")
+    y[:4].copy_(y.view(4, 2).t()[0])  # shares memory with its source
+    assert y.cpu().tolist() == [0, 2, 4, 6, 4, 5, 6, 7]
+    assert torch.rigi.fallbacks() == {"aten::_copy_from(convert)": 3, "aten::_copy_from(strided)": 1}
 
 
 def test_scalars() -> None:
@@ -113,10 +146,35 @@ def test_scalars() -> None:
     assert torch.rigi.fallbacks() == {}
 
 
-@pytest.mark.parametrize("value", [0, -1])
-def test_constant_bytes_are_set_by_the_chip(value: int) -> None:
-    x = torch.empty(33, 7, dtype=torch.int64, device="rigi").fill_(value)
-    assert torch.equal(x.cpu(), torch.full((33, 7), value))
-    x[:, 2:].zero_()  # not dense: falls back
-    assert x.cpu()[:, :2].eq(value).all() and not x.cpu()[:, 2:].any()
-    assert list(torch.rigi.fallbacks()) == ["aten::zero_"]
+FILLS = [
+    (torch.int64, [0, -1, 7, -300, 1 << 24]),
+    (torch.int32, [0, 5, -(1 << 24)]),
+    (torch.uint8, [0, 255]),
+    (torch.int8, [-128, 127]),
+    (torch.bool, [True, False]),
+    (torch.float32, [0, 1.5, -float("inf"), 0.1, float("nan")]),
+    (torch.bfloat16, [1, -2.7]),
+    (torch.float16, [1e-7, 65504.0]),
+]
+
+
+@pytest.mark.parametrize("dtype,values", FILLS)
+def test_constants_are_set_by_the_chip(dtype: torch.dtype, values: list) -> None:
+    for value in values:
+        for shape in ((1,), (33, 7), (3, 40_000)):
+            want = torch.full(shape, value, dtype=dtype)
+            assert torch.equal(torch.full(shape, value, dtype=dtype, device="rigi").cpu().nan_to_num(5), want.nan_to_num(5))
+        x, y = torch.zeros(9, 8, dtype=dtype, device="rigi"), torch.zeros(9, 8, dtype=dtype)
+        x[2:, ::3].fill_(value)
+        y[2:, ::3].fill_(value)
+        assert torch.equal(x.cpu().nan_to_num(5), y.nan_to_num(5))
+    assert torch.rigi.fallbacks() == {}
+
+
+def test_constants_beyond_the_chip_fall_back() -> None:
+    assert torch.full((2,), (1 << 40) + 1, device="rigi").cpu().tolist() == [(1 << 40) + 1] * 2
+    assert torch.full((2,), 0.1, dtype=torch.float64, device="rigi").cpu().tolist() == [0.1, 0.1]
+    with pytest.raises(RuntimeError):
+        torch.empty(2, dtype=torch.uint8, device="rigi").fill_(300)
+    assert torch.zeros(1, device="rigi").expand(3).fill_(2.0).cpu().tolist() == [2.0] * 3
+    assert torch.rigi.fallbacks()["aten::fill_.Scalar"] >= 2

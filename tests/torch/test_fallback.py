@@ -54,7 +54,7 @@ OPS: dict[str, Callable[..., object]] = {
     "mask": lambda a, b, i: a[a > 0],
     "nonzero": lambda a, b, i: torch.nonzero(a > 0),
     "cumsum": lambda a, b, i: a.cumsum(1),
-    "softmax": lambda a, b, i: F.softmax(a, dim=-1),
+    "softmax": lambda a, b, i: F.softmax(a, dim=0),
     "layer_norm": lambda a, b, i: F.layer_norm(a, (8,), b[0], b[1]),
     "silu": lambda a, b, i: F.silu(a),
     "sdpa": lambda a, b, i: F.scaled_dot_product_attention(a.view(1, 2, 3, 8), b.view(1, 2, 3, 8), b.view(1, 2, 3, 8), is_causal=True),
@@ -64,6 +64,7 @@ OPS: dict[str, Callable[..., object]] = {
     "conv": lambda a, b, i: F.conv1d(a.view(1, 6, 8), b.view(4, 6, 2)),
     "einsum": lambda a, b, i: torch.einsum("ij,kj->ik", a, b),
     "arange": lambda a, b, i: torch.arange(7, device=a.device) + i.sum(),
+    "linspace": lambda a, b, i: torch.linspace(0, 1, 9, device=a.device),
     "new_full": lambda a, b, i: a.new_full((2, 2), 3.5),
     "clone_strided": lambda a, b, i: a.t().contiguous(),
     "view_as_complex": lambda a, b, i: torch.view_as_complex(a.view(6, 4, 2)).abs(),
@@ -139,7 +140,7 @@ def test_views_share_memory_and_never_count() -> None:
     views = [
         x.view(8, 6), x.t(), x[1], x[:, 2:4], x.reshape(4, 12), x.unsqueeze(0), x.expand(2, 6, 8), x.permute(1, 0), x.diagonal(), x.unfold(1, 2, 2),
         x.view(torch.int32), x.detach(), x.narrow(0, 1, 2), *x.split(2), *x.unbind(0), x.as_strided((3,), (2,)), x.flatten(), x.movedim(0, 1),
-        torch.view_as_complex(x.view(6, 4, 2)), x.select(0, 1), x.squeeze(), x.contiguous(), x.alias() if hasattr(x, "alias") else x[:],
+        torch.view_as_complex(x.view(6, 4, 2)), x.select(0, 1), x.squeeze(), x.contiguous(), x[:],
     ]  # fmt: skip
     for view in views:
         assert view.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
