@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from bits_machine import NUMPY, Array, Bench
@@ -59,6 +61,19 @@ def test_zero_products_leave_a_negative_zero_accumulator() -> None:
     for transposed in (False, True):
         got = product(a, b, np.full((1, 20), -0.0, np.float32), (D.BF16, D.BF16), transposed, True)
         same(got, np.full((1, 20), -0.0, np.float32))
+
+
+def test_products_enter_the_sum_without_rounding() -> None:
+    """A product of two bf16 has 16 bits, so only at the ends of fp32's range does a fused step differ from two."""
+    tiny, huge = np.float32(2.0**-70), np.float32(2.0**64)
+    a = np.array([[tiny * 1.4921875, huge]], np.float32).astype(NUMPY[D.BF16])
+    b = np.array([[tiny * 2.0**-5 * 1.4921875], [huge]], np.float32).astype(NUMPY[D.BF16])
+    for rows, transposed, k in itertools.product((1, 2, 3, 12), (False, True), (0, 1)):
+        start = np.full((rows, 33), np.float32(2.0**-149) if k == 0 else np.float32(-(2.0**127)))
+        left, right = np.repeat(a[:, k : k + 1], rows, axis=0), np.repeat(b[k : k + 1], 33, axis=1)
+        got = product(left, right, start, (D.BF16, D.BF16), transposed, True)
+        same(got, chain(widen(left), widen(right), start))
+        assert k == 0 or (got == np.float32(2.0**127)).all()
 
 
 def test_long_chains_cross_the_blocks_of_k() -> None:

@@ -60,7 +60,7 @@ void act(const rigi_instr& i, uint8_t* sram) {
   const F scale = splat(i.scale);
   F bias = splat(i.bias);
   alignas(64) float out[kChunk];
-  alignas(64) float partial[kLanes];
+  alignas(64) float total[kLanes];
   for (int64_t r = 0; r < shape.rows; ++r) {
     if (row_bias) {
       float b;
@@ -82,10 +82,8 @@ void act(const rigi_instr& i, uint8_t* sram) {
       col += n;
     }
     if (sums) {
-      store_f(partial, sum);
-      alignas(64) float total[kLanes] = {fold16(partial, [](float x, float y) { return x + y; })};
-      store_f(total, canonical(load_f(total)));
-      narrow_row(i.c.dtype, total, 1, sram + i.c.addr + r * i.c.stride);
+      store_f(total, canonical(fold16(sum, [](F x, F y) RIGI_LAMBDA { return x + y; })));
+      __builtin_memcpy(sram + i.c.addr + r * i.c.stride, total, 4);
     }
   }
 }

@@ -13,10 +13,12 @@ set_target_properties(rigi_exec PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISI
 function(rigi_exec_isa isa)
   set(name rigi_exec_${isa})
   add_library(${name} OBJECT ${RIGI_EXEC_DIR}/mma.cpp ${RIGI_EXEC_DIR}/elementwise.cpp ${RIGI_EXEC_DIR}/reduce.cpp
-              ${RIGI_EXEC_DIR}/topk.cpp ${RIGI_EXEC_DIR}/act.cpp)
+              ${RIGI_EXEC_DIR}/topk.cpp ${RIGI_EXEC_DIR}/transpose.cpp ${RIGI_EXEC_DIR}/act.cpp)
   string(TOUPPER ${isa} upper)
   target_compile_definitions(${name} PRIVATE RIGI_ISA_NS=${isa} RIGI_ISA_${upper})
   target_compile_options(${name} PRIVATE ${RIGI_EXEC_FLAGS} ${ARGN})
+  # Vectors are passed only to inlined functions, so how a call would pass them is of no interest.
+  target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-psabi>)
   # GCC 12 takes the deliberately undefined registers of its own AVX-512 header for mistakes.
   target_compile_options(${name} PRIVATE "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>")
   target_include_directories(${name} PRIVATE ${RIGI_EXEC_DIR}/../../include)

@@ -70,11 +70,12 @@ void execute(const rigi_instr& i, CoreState& core) {
     case RIGI_CAST:
       return kernels().elementwise(i, core.sram);
     case RIGI_COPY:
-    case RIGI_TRANSPOSE:
     case RIGI_TAKE:
       return move_inside(i, core.sram);
     case RIGI_REDUCE:
       return kernels().reduce(i, core.sram);
+    case RIGI_TRANSPOSE:
+      return kernels().transpose(i, core.sram);
     case RIGI_IOTA:
       return kernels().iota(i, core.sram);
     case RIGI_TOPK:

@@ -3,7 +3,7 @@
 // Operands become 32-bit words in panels that stay in cache: fp32 for the float types (exact), pairs of int16 for int8,
 // whose products two at a time add up without rounding. A keeps its layout [m][k]; B becomes [n / kNr][k][kNr], so that one
 // step of the micro-kernel is kNr/16 vector loads of B and a broadcast of A per row of C. K is cut into blocks: C is stored
-// and reloaded between them, which changes no bit. With few rows, B transposed skips its panel (gemv_transposed).
+// and reloaded between them, which changes no bit. With few rows, B skips its panel (gemv_*).
 #include "pack.hpp"
 #include "tables.hpp"
 
@@ -11,16 +11,28 @@ namespace rigi::RIGI_ISA_NS {
 namespace {
 
 #if defined(RIGI_ISA_AVX512)
-constexpr int kMr = 8, kNv = 2, kFewRows = 8;
+constexpr int kMr = 8, kNv = 2, kFewRows = 8, kDirectRows = 4, kWideNv = 4;
 #elif defined(RIGI_ISA_AVX2)
-constexpr int kMr = 6, kNv = 1, kFewRows = 4;
+constexpr int kMr = 6, kNv = 1, kFewRows = 4, kDirectRows = 3, kWideNv = 2;
 #else
-constexpr int kMr = 4, kNv = 1, kFewRows = 4;
+constexpr int kMr = 4, kNv = 1, kFewRows = 1, kDirectRows = 1, kWideNv = 2;
 #endif
 constexpr int kNr = kNv * kLanes;
 constexpr int64_t kKc = 256;              // words of K a block
 constexpr int64_t kLda = kKc + 16;        // row pitch of the A panel: off the powers of two, so rows spread over the cache sets
 constexpr int64_t kNc = 256, kMc = 96;    // columns and rows a block
+
+// Counts<3> is Sequence<1, 2, 3>.
+template <int... N>
+struct Sequence {};
+template <int LAST, int... N>
+struct CountsImpl : CountsImpl<LAST - 1, LAST, N...> {};
+template <int... N>
+struct CountsImpl<0, N...> {
+  using type = Sequence<N...>;
+};
+template <int LAST>
+using Counts = typename CountsImpl<LAST>::type;
 
 struct FloatMac {
   using V = F;
@@ -75,15 +87,9 @@ template <class Mac>
 using Micro = void (*)(const typename Mac::Word*, const typename Mac::Word*, int64_t, typename Mac::Word*, int64_t, bool);
 
 template <class Mac, int... MR>
-RIGI_INLINE Micro<Mac> pick(int rows) {
+RIGI_INLINE Micro<Mac> pick(int rows, Sequence<MR...>) {
   static constexpr Micro<Mac> table[] = {micro<Mac, MR>...};
   return table[rows - 1];
-}
-template <class Mac>
-RIGI_INLINE Micro<Mac> micro_for(int rows) {
-  if constexpr (kMr == 8) return pick<Mac, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
-  if constexpr (kMr == 6) return pick<Mac, 1, 2, 3, 4, 5, 6>(rows);
-  if constexpr (kMr == 4) return pick<Mac, 1, 2, 3, 4>(rows);
 }
 
 /// The micro-kernel on a tile of C of which only `cols` columns exist.
@@ -127,7 +133,7 @@ void blocked(const rigi_instr& i, uint8_t* sram) {
           const int cols = static_cast<int>(smaller(kNr, nc - n));
           for (int64_t m = 0; m < mc; m += kMr) {
             const int rows = static_cast<int>(smaller(kMr, mc - m));
-            const Micro<Mac> kernel = micro_for<Mac>(rows);
+            const Micro<Mac> kernel = pick<Mac>(rows, Counts<kMr>{});
             Word* tile = reinterpret_cast<Word*>(c + (m0 + m) * i.dst.stride) + n0 + n;
             if (cols == kNr) {
               kernel(panel_a + m * kLda, panel_b + n * words, words, tile, pitch, from_zero);
@@ -185,13 +191,81 @@ void gemv_transposed(const rigi_instr& i, const Matrix& b, const float* a, int64
       transpose16(tail_rows, 0, words);
       for (int j = 0; k + j < depth; ++j) {
         const F column = j % 2 == 0 ? Type::low(words[j / 2]) : Type::high(words[j / 2]);
+#pragma GCC unroll 8
         for (int m = 0; m < M; ++m) acc[m] = fma(splat(a[m * lda + k + j]), column, acc[m]);
       }
     }
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       store_f(lane, canonical(acc[m]));
       __builtin_memcpy(c + m * i.dst.stride + n * 4, lane, static_cast<size_t>(cols) * 4);
     }
+  }
+}
+
+template <class Type, int... ROWS>
+void few_rows_transposed(const rigi_instr& i, const Matrix& b, const float* a, int64_t lda, uint8_t* c, Sequence<ROWS...>) {
+  using Fn = void (*)(const rigi_instr&, const Matrix&, const float*, int64_t, uint8_t*);
+  static constexpr Fn table[] = {gemv_transposed<Type, ROWS>...};
+  table[i.rows - 1](i, b, a, lda, c);
+}
+
+/// Few rows against B [K, N]: NV vectors of C at a time, B widened as it is read. `cols` counts the columns of the last vector.
+template <int DTYPE, int M, int NV>
+void gemv_direct(const rigi_instr& i, const float* a, int64_t lda, const uint8_t* b, int64_t stride, uint8_t* c, int cols) {
+  F acc[M][NV];
+  alignas(64) float lane[kLanes] = {};
+  alignas(64) uint8_t edge[64] = {};
+  const bool accumulate = (i.flags & RIGI_ACCUMULATE) != 0;
+  const size_t last = static_cast<size_t>(cols);
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      acc[m][v] = splat(0.0F);
+      if (!accumulate) continue;
+      __builtin_memcpy(lane, c + m * i.dst.stride + v * 64, v == NV - 1 ? last * 4 : 64);
+      acc[m][v] = load_f(lane);
+    }
+  }
+  for (int64_t k = 0; k < i.depth; ++k) {
+    const uint8_t* row = b + k * stride;
+    F column[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      const uint8_t* p = row + v * 2 * kLanes;
+      if (v == NV - 1 && cols < kLanes) {
+        __builtin_memcpy(edge, p, last * 2);
+        p = edge;
+      }
+      column[v] = load_float<DTYPE>(p);
+    }
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      const F x = splat(a[m * lda + k]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[m][v] = fma(x, column[v], acc[m][v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      store_f(lane, canonical(acc[m][v]));
+      __builtin_memcpy(c + m * i.dst.stride + v * 64, lane, v == NV - 1 ? last * 4 : 64);
+    }
+  }
+}
+
+template <class Type, int... ROWS>
+void few_rows_direct(const rigi_instr& i, const Matrix& b, const float* a, int64_t lda, uint8_t* c, Sequence<ROWS...>) {
+  using Fn = void (*)(const rigi_instr&, const float*, int64_t, const uint8_t*, int64_t, uint8_t*, int);
+  static constexpr Fn wide[] = {gemv_direct<Type::kDtype, ROWS, kWideNv>...};
+  static constexpr Fn narrow[] = {gemv_direct<Type::kDtype, ROWS, 1>...};
+  int64_t n = 0;
+  for (; n + kWideNv * kLanes <= i.cols; n += kWideNv * kLanes) wide[i.rows - 1](i, a, lda, b.base + n * 2, b.stride, c + n * 4, kLanes);
+  for (; n < i.cols; n += kLanes) {
+    narrow[i.rows - 1](i, a, lda, b.base + n * 2, b.stride, c + n * 4, static_cast<int>(smaller(kLanes, i.cols - n)));
   }
 }
 
@@ -202,14 +276,10 @@ void few_rows(const rigi_instr& i, uint8_t* sram) {
   float* a = static_cast<float*>(scratch(Scratch::kPanelA, static_cast<size_t>(i.rows * lda + kLanes) * 4));
   for (int64_t m = 0; m < i.rows; ++m) widen_row(i.a.dtype, sram + i.a.addr + m * i.a.stride, static_cast<int>(i.depth), a + m * lda);
   uint8_t* c = sram + i.dst.addr;
-  using Fn = void (*)(const rigi_instr&, const Matrix&, const float*, int64_t, uint8_t*);
-  if constexpr (kFewRows == 8) {
-    static constexpr Fn table[] = {gemv_transposed<Type, 1>, gemv_transposed<Type, 2>, gemv_transposed<Type, 3>, gemv_transposed<Type, 4>,
-                                   gemv_transposed<Type, 5>, gemv_transposed<Type, 6>, gemv_transposed<Type, 7>, gemv_transposed<Type, 8>};
-    table[i.rows - 1](i, b, a, lda, c);
+  if ((i.flags & RIGI_TRANS_B) != 0) {
+    few_rows_transposed<Type>(i, b, a, lda, c, Counts<kFewRows>{});
   } else {
-    static constexpr Fn table[] = {gemv_transposed<Type, 1>, gemv_transposed<Type, 2>, gemv_transposed<Type, 3>, gemv_transposed<Type, 4>};
-    table[i.rows - 1](i, b, a, lda, c);
+    few_rows_direct<Type>(i, b, a, lda, c, Counts<kDirectRows>{});
   }
 }
 
@@ -218,7 +288,7 @@ void few_rows(const rigi_instr& i, uint8_t* sram) {
 void mma(const rigi_instr& i, uint8_t* sram) {
   if (i.rows == 0 || i.cols == 0) return;
   if (i.a.dtype == RIGI_I8) return blocked<IntMac>(i, sram);
-  if (i.rows <= kFewRows && (i.flags & RIGI_TRANS_B) != 0) {
+  if (static_cast<int>(i.rows) <= ((i.flags & RIGI_TRANS_B) != 0 ? kFewRows : kDirectRows)) {
     if (i.b.dtype == RIGI_BF16) return few_rows<BfloatWords>(i, sram);
     if (i.b.dtype == RIGI_F16) return few_rows<HalfWords>(i, sram);
   }

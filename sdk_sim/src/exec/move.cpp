@@ -1,4 +1,4 @@
-// Everything that moves bytes and computes nothing: DMA, copy, transpose, take.
+// DMA, copy and take: bytes move, nothing is computed.
 #include "move.hpp"
 
 #include <cstring>
@@ -34,21 +34,6 @@ uint64_t indexed_row(const rigi_instr& i, const uint8_t* index, int64_t r, const
 }
 
 template <class T>
-void transpose(uint8_t* dst, int64_t dst_stride, const uint8_t* src, int64_t row_step, int64_t col_step, int64_t rows, int64_t cols) {
-  constexpr int64_t block = 32;
-  for (int64_t r0 = 0; r0 < rows; r0 += block) {
-    const int64_t r1 = std::min(rows, r0 + block);
-    for (int64_t c = 0; c < cols; ++c) {
-      for (int64_t r = r0; r < r1; ++r) {
-        T x;
-        std::memcpy(&x, src + r * row_step + c * col_step, sizeof(T));
-        std::memcpy(dst + c * dst_stride + r * static_cast<int64_t>(sizeof(T)), &x, sizeof(T));
-      }
-    }
-  }
-}
-
-template <class T>
 void spread(uint8_t* dst, int64_t dst_stride, const uint8_t* src, int64_t src_stride, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; ++r) {
     T x;
@@ -65,16 +50,17 @@ void spread(uint8_t* dst, int64_t dst_stride, const uint8_t* src, int64_t src_st
 
 template <class T>
 void take(const rigi_instr& i, uint8_t* sram) {
+  const int64_t from_stride = i.a.bcast == RIGI_ROW ? 0 : i.a.stride, from_step = i.a.bcast == RIGI_COL ? 0 : int64_t{sizeof(T)};
+  const int64_t index_stride = i.b.bcast == RIGI_ROW ? 0 : i.b.stride, index_step = i.b.bcast == RIGI_COL ? 0 : 4;
   for (int64_t r = 0; r < i.rows; ++r) {
-    const uint8_t* from = sram + i.a.addr + (i.a.bcast == RIGI_ROW ? 0 : r * i.a.stride);
-    const uint8_t* index = sram + i.b.addr + (i.b.bcast == RIGI_ROW ? 0 : r * i.b.stride);
-    const int64_t index_step = i.b.bcast == RIGI_COL ? 0 : 4;
+    const uint8_t* from = sram + i.a.addr + r * from_stride;
+    const uint8_t* index = sram + i.b.addr + r * index_stride;
     uint8_t* dst = sram + i.dst.addr + r * i.dst.stride;
     for (int64_t c = 0; c < i.cols; ++c) {
-      int32_t at;
-      std::memcpy(&at, index + c * index_step, 4);
+      int32_t at = static_cast<int32_t>(i.b.imm);
+      if (i.b.bcast != RIGI_IMM) std::memcpy(&at, index + c * index_step, 4);
       if (at < 0 || static_cast<uint32_t>(at) >= i.depth) take_fault(r, c, at, i.depth);
-      std::memcpy(dst + c * static_cast<int64_t>(sizeof(T)), from + at * static_cast<int64_t>(sizeof(T)), sizeof(T));
+      std::memcpy(dst + c * static_cast<int64_t>(sizeof(T)), from + at * from_step, sizeof(T));
     }
   }
 }
@@ -131,9 +117,6 @@ void move_inside(const rigi_instr& i, uint8_t* sram) {
     const int64_t row_step = i.a.bcast == RIGI_ROW ? 0 : i.a.stride;
     const int64_t bytes = int64_t{i.cols} * static_cast<int64_t>(sizeof(T));
     if (i.op == RIGI_TAKE) return take<T>(i, sram);
-    if (i.op == RIGI_TRANSPOSE) {
-      return transpose<T>(dst, i.dst.stride, src, row_step, i.a.bcast == RIGI_COL ? 0 : int64_t{sizeof(T)}, i.rows, i.cols);
-    }
     if (i.a.bcast == RIGI_COL) return spread<T>(dst, i.dst.stride, src, row_step, i.rows, i.cols);
     for (int64_t r = 0; r < i.rows; ++r) std::memmove(dst + r * i.dst.stride, src + r * row_step, static_cast<size_t>(bytes));
   });

@@ -16,10 +16,12 @@ struct Matrix {
 
 // The two 16-bit floats of a word, widened.
 struct BfloatWords {
+  static constexpr int kDtype = RIGI_BF16;
   RIGI_INLINE F low(I x) { return as_f(shl<16>(x)); }
   RIGI_INLINE F high(I x) { return as_f(x & isplat(static_cast<int32_t>(0xffff0000))); }
 };
 struct HalfWords {
+  static constexpr int kDtype = RIGI_F16;
   RIGI_INLINE F low(I x) { return half_to_f(x & isplat(0xffff)); }
   RIGI_INLINE F high(I x) { return half_to_f(shr<16>(x)); }
 };
@@ -76,15 +78,13 @@ struct Pack<float> {
       }
       return;
     }
-    alignas(64) uint8_t staged[kLanes][512];  // 8-bit floats go by way of bf16, which holds them all
+    alignas(64) uint8_t staged[kLanes][512 + 64];  // 8-bit floats go by way of bf16, which holds them all
     for (int j = 0; j < NR; j += kLanes) {
       const uint8_t* rows[kLanes];
       for (int r = 0; r < kLanes; ++r) {
         rows[r] = b.base + (n + smaller(j + r, cols - 1)) * b.stride + k0 * bytes;
         if (bytes == 1) {
-          alignas(64) float wide[256];
-          widen_row(b.dtype, rows[r], static_cast<int>(kc), wide);
-          narrow_row(RIGI_BF16, wide, static_cast<int>(kc), staged[r]);
+          bfloat_row(b.dtype, rows[r], static_cast<int>(kc), staged[r]);
           rows[r] = staged[r];
         }
       }
@@ -97,6 +97,15 @@ struct Pack<float> {
   }
 
  private:
+  /// 8-bit floats as bf16; writes whole vectors.
+  static void bfloat_row(uint8_t dtype, const uint8_t* in, int n, uint8_t* out) {
+    const auto convert = [&](auto tag) RIGI_LAMBDA {
+      constexpr int T = decltype(tag)::value;
+      each_vector_in<T>(in, n, [&](int j, const uint8_t* p) RIGI_LAMBDA { store_u16(out + j * 2, shr<16>(as_i(load_float<T>(p)))); });
+    };
+    dtype == RIGI_E4M3 ? convert(Tag<RIGI_E4M3>{}) : convert(Tag<RIGI_E5M2>{});
+  }
+
   template <int NR, class Type>
   static void halves(const uint8_t* const* rows, int64_t kc, float* out) {
     each_transposed(rows, kc * 2, [&](int64_t word, I x) RIGI_LAMBDA {
@@ -119,12 +128,19 @@ struct Pack<int32_t> {
   static void b(const Matrix& b, bool transposed, int64_t n, int cols, int64_t k0, int64_t kc, int32_t* out) {
     if (!transposed) {
       const uint8_t* block = b.base + k0 * b.stride + n;
+      alignas(64) uint8_t low[NR] = {}, high[NR] = {}, zeros[NR] = {};
       for (int64_t k = 0; k < kc; k += 2) {
-        for (int j = 0; j < NR; ++j) {
-          const int64_t at = k * b.stride + smaller(j, cols - 1);
-          const int32_t low = static_cast<int8_t>(block[at]);
-          const int32_t high = k + 1 < kc ? static_cast<int8_t>(block[at + b.stride]) : 0;
-          out[k / 2 * NR + j] = static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (static_cast<uint32_t>(low) & 0xffffU));
+        const bool pair = k + 1 < kc;
+        const uint8_t* p = block + k * b.stride;
+        const uint8_t* q = p + b.stride;
+        if (cols < NR || !pair) {
+          __builtin_memcpy(low, p, static_cast<size_t>(cols));
+          if (pair) __builtin_memcpy(high, q, static_cast<size_t>(cols));
+          p = low;
+          q = pair ? high : zeros;
+        }
+        for (int j = 0; j < NR; j += kLanes) {
+          store_i(out + k / 2 * NR + j, (load_s8(p + j) & isplat(0xffff)) | shl<16>(load_s8(q + j)));
         }
       }
       return;

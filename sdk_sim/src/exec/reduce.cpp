@@ -21,7 +21,6 @@ struct Identity<int32_t> {
 
 RIGI_INLINE F larger(F a, F b) { return maximum(a, b); }
 RIGI_INLINE I larger(I a, I b) { return max(a, b); }
-RIGI_INLINE float plus(float a, float b) { return a + b; }
 RIGI_INLINE int32_t plus(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
 RIGI_INLINE F finish(F x) { return canonical(x); }
 RIGI_INLINE I finish(I x) { return x; }
@@ -31,7 +30,7 @@ void run(const rigi_instr& i, uint8_t* sram) {
   const bool is_max = i.fn == RIGI_RMAX;
   const T identity = is_max ? Identity<T>::max : Identity<T>::sum;
   Source<T> a(i.a, sram);
-  alignas(64) T tail[kLanes], partial[2 * kLanes] = {};
+  alignas(64) T tail[kLanes], partial[kLanes];
   for (int64_t r = 0; r < i.rows; ++r) {
     auto state = splat_as(identity);
     for (int64_t col = 0; col < i.cols;) {
@@ -50,15 +49,12 @@ void run(const rigi_instr& i, uint8_t* sram) {
       }
       col += n;
     }
-    store(partial, state);
     if (is_max) {
-      for (int width = kLanes / 2; width > 0; width /= 2) {  // the order does not matter to a maximum
-        store(partial, larger(load(partial), load(partial + width)));
-      }
+      state = fold16(state, [](auto x, auto y) RIGI_LAMBDA { return larger(x, y); });
     } else {
-      fold16(partial, [](T x, T y) RIGI_LAMBDA { return plus(x, y); });
+      state = fold16(state, [](auto x, auto y) RIGI_LAMBDA { return x + y; });
     }
-    store(partial, finish(load(partial)));
+    store(partial, finish(state));
     narrow_row(i.dst.dtype, partial, 1, sram + i.dst.addr + r * i.dst.stride);
   }
 }

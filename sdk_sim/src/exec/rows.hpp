@@ -59,9 +59,7 @@ class Source {
     const uint8_t* row = base_ + r * stride_;
     if (bcast_ == RIGI_COL) {
       if (col == 0) {
-        T first[kLanes] = {};
-        read(row, 0, 1, first);
-        spread(first[0]);
+        spread(first(row));
       }
       return values_;
     }
@@ -72,6 +70,16 @@ class Source {
 
  private:
   [[gnu::always_inline]] void spread(T x) { store(values_, splat_as(x)); }
+  [[gnu::always_inline]] T first(const uint8_t* row) {
+    if (dtype_ == kNative<T>) {
+      T x;
+      __builtin_memcpy(&x, row, sizeof(T));
+      return x;
+    }
+    T x[kLanes] = {};
+    read(row, 0, 1, x);
+    return x[0];
+  }
   [[gnu::always_inline]] void read(const uint8_t* row, int64_t col, int n, T* out) {
     if (dtype_ == RIGI_I4) {
       for (int j = 0; j < n; ++j) {

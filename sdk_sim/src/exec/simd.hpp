@@ -52,13 +52,20 @@ RIGI_INLINE F scale2(F p, F n) {
 }
 #endif
 
-// The balanced tree over 16 partial results: halves are folded onto each other, (0,8)(1,9).., then (0,4).., (0,2).., (0,1).
-template <class T, class Fn>
-RIGI_INLINE T fold16(T* p, Fn fn) {
-  for (int width = 8; width > 0; width /= 2) {
-    for (int k = 0; k < width; ++k) p[k] = fn(p[k], p[k + width]);
-  }
-  return p[0];
+// The balanced tree over the lanes, into lane 0: halves are folded onto each other, (0,8)(1,9).., then (0,4).., (0,2).., (0,1).
+template <class Fn>
+RIGI_INLINE F fold16(F p, Fn fn) {
+  p = fn(p, down<8>(p));
+  p = fn(p, down<4>(p));
+  p = fn(p, down<2>(p));
+  return fn(p, down<1>(p));
+}
+template <class Fn>
+RIGI_INLINE I fold16(I p, Fn fn) {
+  p = fn(p, as_i(down<8>(as_f(p))));
+  p = fn(p, as_i(down<4>(as_f(p))));
+  p = fn(p, as_i(down<2>(as_f(p))));
+  return fn(p, as_i(down<1>(as_f(p))));
 }
 
 }  // namespace rigi::RIGI_ISA_NS

@@ -112,6 +112,15 @@ RIGI_INLINE M eq(I a, I b) {
 RIGI_INLINE I select(M m, I a, I b) { return as_i(select(m, as_f(a), as_f(b))); }
 RIGI_INLINE I madd16(I a, I b) { return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)}; }
 
+// Lane k of the result is lane k + W of `a`, for k < W; the other lanes do not matter.
+template <int W>
+RIGI_INLINE F down(F a) {
+  if constexpr (W == 8) return {a.hi, a.hi};
+  if constexpr (W == 4) return {_mm256_permute2f128_ps(a.lo, a.lo, 0x11), a.hi};
+  if constexpr (W == 2) return {_mm256_permute_ps(a.lo, 0x4e), a.hi};
+  if constexpr (W == 1) return {_mm256_permute_ps(a.lo, 0xb1), a.hi};
+}
+
 RIGI_INLINE F to_f(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 RIGI_INLINE I round_i(F a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
 

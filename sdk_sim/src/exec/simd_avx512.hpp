@@ -81,6 +81,15 @@ RIGI_INLINE I select(M m, I a, I b) { return {_mm512_mask_blend_epi32(m.v, b.v, 
 // Sums of products of the signed 16-bit halves of each lane.
 RIGI_INLINE I madd16(I a, I b) { return {_mm512_madd_epi16(a.v, b.v)}; }
 
+// Lane k of the result is lane k + W of `a`, for k < W; the other lanes do not matter.
+template <int W>
+RIGI_INLINE F down(F a) {
+  if constexpr (W == 8) return {_mm512_shuffle_f32x4(a.v, a.v, 0x4e)};
+  if constexpr (W == 4) return {_mm512_shuffle_f32x4(a.v, a.v, 0xb1)};
+  if constexpr (W == 2) return {_mm512_permute_ps(a.v, 0x4e)};
+  if constexpr (W == 1) return {_mm512_permute_ps(a.v, 0xb1)};
+}
+
 RIGI_INLINE F to_f(I a) { return {_mm512_cvtepi32_ps(a.v)}; }
 // Round to nearest even; anything outside int32 gives INT32_MIN.
 RIGI_INLINE I round_i(F a) { return {_mm512_cvtps_epi32(a.v)}; }

@@ -5,17 +5,18 @@
 
 #include "kernels.hpp"
 
-#define RIGI_DECLARE(isa)                                                                             \
-  namespace rigi::isa {                                                                               \
-  void mma(const rigi_instr&, uint8_t*);                                                              \
-  void elementwise(const rigi_instr&, uint8_t*);                                                      \
-  void reduce(const rigi_instr&, uint8_t*);                                                           \
-  void topk(const rigi_instr&, uint8_t*);                                                             \
-  void iota(const rigi_instr&, uint8_t*);                                                             \
-  void fill(const rigi_instr&, uint8_t*);                                                             \
-  void act(const rigi_instr&, uint8_t*);                                                              \
-  void add(uint8_t*, const uint8_t*, int64_t, rigi_dtype);                                            \
-  static constexpr KernelTable kTable = {#isa, mma, elementwise, reduce, topk, iota, fill, act, add}; \
+#define RIGI_DECLARE(isa)                                                                                        \
+  namespace rigi::isa {                                                                                          \
+  void mma(const rigi_instr&, uint8_t*);                                                                         \
+  void elementwise(const rigi_instr&, uint8_t*);                                                                 \
+  void reduce(const rigi_instr&, uint8_t*);                                                                      \
+  void topk(const rigi_instr&, uint8_t*);                                                                        \
+  void iota(const rigi_instr&, uint8_t*);                                                                        \
+  void transpose(const rigi_instr&, uint8_t*);                                                                   \
+  void fill(const rigi_instr&, uint8_t*);                                                                        \
+  void act(const rigi_instr&, uint8_t*);                                                                         \
+  void add(uint8_t*, const uint8_t*, int64_t, rigi_dtype);                                                       \
+  static constexpr KernelTable kTable = {#isa, mma, elementwise, reduce, topk, iota, transpose, fill, act, add}; \
   }
 
 RIGI_DECLARE(portable)

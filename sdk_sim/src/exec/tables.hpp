@@ -11,6 +11,7 @@ void elementwise(const rigi_instr& instr, uint8_t* sram);
 void reduce(const rigi_instr& instr, uint8_t* sram);
 void topk(const rigi_instr& instr, uint8_t* sram);
 void iota(const rigi_instr& instr, uint8_t* sram);
+void transpose(const rigi_instr& instr, uint8_t* sram);
 void fill(const rigi_instr& instr, uint8_t* sram);
 void act(const rigi_instr& instr, uint8_t* sram);
 void add(uint8_t* dst, const uint8_t* src, int64_t n, rigi_dtype dtype);
