@@ -1,6 +1,7 @@
 """The device as torch sees it: memory, streams, events, pinned memory, generators, properties."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -16,8 +17,6 @@ CHIP = tomllib.loads((ROOT / "sdk_sim/chips/rigi1.toml").read_text())
 
 def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A fresh process: what the environment says is read once."""
-    import os
-
     code = "import torch, sglang_ext.device\n" + script
     return subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=120)
 

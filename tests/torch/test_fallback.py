@@ -1,5 +1,6 @@
 """The counted fallback: same bits as the CPU, counted by name, refused or warned about as told, and safe with asynchronous work."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -138,9 +139,9 @@ def test_overlap_is_refused_as_on_the_cpu() -> None:
 def test_views_share_memory_and_never_count() -> None:
     x = torch.zeros(6, 8, device="rigi")
     views = [
-        x.view(8, 6), x.t(), x[1], x[:, 2:4], x.reshape(4, 12), x.unsqueeze(0), x.expand(2, 6, 8), x.permute(1, 0), x.diagonal(), x.unfold(1, 2, 2),
-        x.view(torch.int32), x.detach(), x.narrow(0, 1, 2), *x.split(2), *x.unbind(0), x.as_strided((3,), (2,)), x.flatten(), x.movedim(0, 1),
-        torch.view_as_complex(x.view(6, 4, 2)), x.select(0, 1), x.squeeze(), x.contiguous(), x[:],
+        x.view(8, 6), x.t(), x[1], x[:, 2:4], x.reshape(4, 12), x.unsqueeze(0), x.expand(2, 6, 8), x.permute(1, 0), x.diagonal(),
+        x.unfold(1, 2, 2), x.view(torch.int32), x.detach(), x.narrow(0, 1, 2), *x.split(2), *x.unbind(0), x.as_strided((3,), (2,)),
+        x.flatten(), x.movedim(0, 1), torch.view_as_complex(x.view(6, 4, 2)), x.select(0, 1), x.squeeze(), x.contiguous(), x[:],
     ]  # fmt: skip
     for view in views:
         assert view.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
@@ -190,10 +191,9 @@ def test_unknown_modes_are_refused() -> None:
 
 @pytest.mark.parametrize(("value", "mode"), [("error", "error"), ("warn", "warn"), ("", "allow"), ("nonsense", "warn")])
 def test_the_environment_sets_the_mode(value: str, mode: str) -> None:
-    import os
-
     code = "import torch, sglang_ext.device; print(torch.rigi.fallback_mode())"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "RIGI_FALLBACK": value}, cwd=ROOT, capture_output=True, text=True)
+    env = {**os.environ, "RIGI_FALLBACK": value}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == mode
     assert ("not one of error, warn, allow" in done.stderr) == (value == "nonsense")
 

@@ -67,7 +67,12 @@ HEADS = st.sampled_from([(9, 3), (1, 1), (4, 4), (8, 1), (32, 8), (6, 2)])
 
 
 @settings(max_examples=30, deadline=None)
-@given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=20), heads=HEADS, head_dim=st.sampled_from([32, 64, 128]), seed=st.integers(0, 99))
+@given(
+    lengths=st.lists(st.integers(1, 700), min_size=1, max_size=20),
+    heads=HEADS,
+    head_dim=st.sampled_from([32, 64, 128]),
+    seed=st.integers(0, 99),
+)
 def test_decode(lengths: list[int], heads: tuple[int, int], head_dim: int, seed: int) -> None:
     decode(lengths, *heads, head_dim, seed)
 
@@ -97,16 +102,16 @@ def test_extend_of_one_request(request_: tuple[int, int]) -> None:
 def test_a_request_gives_the_same_bits_alone_or_in_a_batch() -> None:
     lengths = [700, 3, 256, 40]
     batch = Batch.make(lengths, 192)
-    q = bf16(4, 576)
     caches = [t.to("rigi") for t in (batch.k_cache, batch.v_cache, batch.req_to_token)]
-    together = torch.ops.rigi.attention_decode(
-        q.to("rigi"), *caches, batch.req_pool_indices.to("rigi"), torch.tensor(lengths).to("rigi"), 64, PAGE, 0.125
-    ).cpu()
-    for i, length in enumerate(lengths):
-        alone = torch.ops.rigi.attention_decode(
-            q[i : i + 1].to("rigi"), *caches, batch.req_pool_indices[i : i + 1].to("rigi"), torch.tensor([length]).to("rigi"), 64, PAGE, 0.125
-        ).cpu()
-        assert torch.equal(alone[0], together[i])
+    rows = [t.to("rigi") for t in (bf16(4, 576), batch.req_pool_indices, torch.tensor(lengths))]
+
+    def attend(of: slice) -> torch.Tensor:
+        q, request, length = (t[of] for t in rows)
+        return torch.ops.rigi.attention_decode(q, *caches, request, length, 64, PAGE, 0.125).cpu()
+
+    together = attend(slice(0, 4))
+    for i in range(4):
+        assert torch.equal(attend(slice(i, i + 1))[0], together[i])
 
 
 def test_bad_sizes_are_refused() -> None:

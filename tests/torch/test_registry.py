@@ -18,8 +18,8 @@ from sglang_ext.shapes import Operand, Result, Scalar, parse
 
 BF16 = torch.bfloat16
 NAMES = {
-    "linear", "linear_bias", "linear_residual", "linear_silu_mul", "linear_f32", "rms_norm", "add_rms_norm", "silu_mul", "rope", "embedding",
-    "kv_write", "attention_decode", "attention_extend", "argmax", "softmax",
+    "linear", "linear_bias", "linear_residual", "linear_silu_mul", "linear_f32", "rms_norm", "add_rms_norm", "silu_mul", "rope",
+    "embedding", "kv_write", "attention_decode", "attention_extend", "argmax", "softmax",
 }  # fmt: skip
 
 
@@ -83,24 +83,34 @@ def test_meta_functions_give_shapes_and_dtypes() -> None:
         torch.ops.rigi.linear(torch.empty(5, 64, dtype=BF16, device="meta"), torch.empty(48, 32, dtype=BF16, device="meta"))
 
 
-WRONG = {
-    "dtype": (lambda: torch.ops.rigi.linear(bf16(2, 8), bf16(4, 8).float()), TypeError, ["'weight'", "float32", "allowed: bfloat16", ".to(torch.bfloat16)"]),
-    "host": (lambda: torch.ops.rigi.linear(bf16(2, 8), bf16(4, 8).cpu()), (TypeError, RuntimeError), ["weight", "cpu"]),
-    "layout": (lambda: torch.ops.rigi.linear(bf16(2, 8), bf16(8, 4).t()), ValueError, ["'weight'", "not contiguous", "[4, 8]", ".contiguous()"]),
-    "in place": (lambda: torch.ops.rigi.rope(bf16(2, 32)[:, :16], bf16(2, 16), torch.zeros(2, dtype=torch.int64, device="rigi"), torch.zeros(4, 16, device="rigi"), 16), ValueError, ["'q'", "written in place"]),
-    "shape": (lambda: torch.ops.rigi.linear(bf16(2, 8), bf16(4, 16)), ValueError, ["'weight'", "[4, 16]", "[n, k]", "k = 8"]),
-    "dims": (lambda: torch.ops.rigi.linear(bf16(2, 3, 8), bf16(4, 8)), ValueError, ["'x'", "[2, 3, 8]", "2 dimensions", "Reshape"]),
+def rope(q: torch.Tensor, k: torch.Tensor, rotary: int = 16, head_dim: int = 16) -> Any:
+    positions = torch.zeros(q.shape[0], dtype=torch.int64, device="rigi")
+    return torch.ops.rigi.rope(q, k, positions, torch.zeros(4, rotary, device="rigi"), head_dim)
+
+
+LINEAR = torch.ops.rigi.linear
+WRONG: dict[str, tuple[Any, type[Exception], list[str]]] = {
+    "dtype": (
+        lambda: LINEAR(bf16(2, 8), bf16(4, 8).float()),
+        TypeError,
+        ["'weight'", "float32", "allowed: bfloat16", ".to(torch.bfloat16)"],
+    ),
+    "host": (lambda: LINEAR(bf16(2, 8), bf16(4, 8).cpu()), TypeError, ["'weight'", "is on cpu", ".to('rigi')"]),
+    "layout": (lambda: LINEAR(bf16(2, 8), bf16(8, 4).t()), ValueError, ["'weight'", "not contiguous", "[4, 8]", ".contiguous()"]),
+    "in place": (lambda: rope(bf16(2, 32)[:, :16], bf16(2, 16)), ValueError, ["'q'", "written in place"]),
+    "shape": (lambda: LINEAR(bf16(2, 8), bf16(4, 16)), ValueError, ["'weight'", "[4, 16]", "[n, k]", "k = 8"]),
+    "dims": (lambda: LINEAR(bf16(2, 3, 8), bf16(4, 8)), ValueError, ["'x'", "[2, 3, 8]", "2 dimensions", "Reshape"]),
     "factor": (lambda: torch.ops.rigi.silu_mul(bf16(2, 7)), ValueError, ["'x'", "[2, 7]", "2*"]),
-    "heads": (lambda: torch.ops.rigi.rope(bf16(2, 40), bf16(2, 16), torch.zeros(2, dtype=torch.int64, device="rigi"), torch.zeros(4, 16, device="rigi"), 16), ValueError, ["'q'", "head_dim = 16"]),
-    "scalar": (lambda: torch.ops.rigi.rope(bf16(2, 16), bf16(2, 16), torch.zeros(2, dtype=torch.int64, device="rigi"), torch.zeros(4, 16, device="rigi"), 0), ValueError, ["'head_dim' is 0", "positive"]),
-    "check": (lambda: torch.ops.rigi.rope(bf16(2, 16), bf16(2, 16), torch.zeros(2, dtype=torch.int64, device="rigi"), torch.zeros(4, 32, device="rigi"), 16), ValueError, ["32 columns", "head_dim = 16"]),
-}  # fmt: skip
+    "heads": (lambda: rope(bf16(2, 40), bf16(2, 16)), ValueError, ["'q'", "head_dim = 16"]),
+    "scalar": (lambda: rope(bf16(2, 16), bf16(2, 16), head_dim=0), ValueError, ["'head_dim' is 0", "positive"]),
+    "check": (lambda: rope(bf16(2, 16), bf16(2, 16), rotary=32), ValueError, ["32 columns", "head_dim = 16"]),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_errors_name_argument_got_allowed_and_remedy(case: str) -> None:
     call, kind, parts = WRONG[case]
-    with pytest.raises(kind) as caught:  # type: ignore[arg-type]
+    with pytest.raises(kind) as caught:
         call()
     for part in parts:
         assert part in str(caught.value)
@@ -109,7 +119,7 @@ def test_errors_name_argument_got_allowed_and_remedy(case: str) -> None:
 def test_results_without_elements_need_no_kernel(packaged: Any) -> None:
     packaged()
     assert torch.ops.rigi.linear(bf16(0, 8), bf16(4, 8)).shape == (0, 4)
-    assert torch.ops.rigi.rope(bf16(0, 16), bf16(0, 16), torch.zeros(0, dtype=torch.int64, device="rigi"), torch.zeros(4, 16, device="rigi"), 16) is None
+    assert rope(bf16(0, 16), bf16(0, 16)) is None
 
 
 def test_missing_kernels_say_how_to_build_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +213,8 @@ def test_a_new_op_needs_only_its_declaration() -> None:
         """x [t] -> x * 2 ** times."""
         return x * 2**times
 
-    own.declare(Op("test_double", "x doubled", (Operand("x", (BF16,), ("t",)),), double, (Result("y", BF16, ("t",)),), (Scalar("times", int),)))
+    x, y = Operand("x", (BF16,), ("t",)), Result("y", BF16, ("t",))
+    own.declare(Op("test_double", "x doubled", (x,), double, (y,), (Scalar("times", int),)))
     assert torch.equal(torch.ops.rigi.test_double(torch.ones(3, dtype=BF16), 2), torch.full((3,), 4.0, dtype=BF16))
     with pytest.raises(kernels.KernelsMissing, match="no kernel for this op"):
         torch.ops.rigi.test_double(bf16(3), 1)
