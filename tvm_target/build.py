@@ -65,6 +65,7 @@ def export(executable: Any, path: Path) -> None:
     from tvm.support import cc
 
     from .compiler import find_compiler
+    from .runtime import integrity
 
     compiler = find_compiler(os.environ.get("CXX"))
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -75,6 +76,7 @@ def export(executable: Any, path: Path) -> None:
     link.output_format = "so"  # type: ignore[attr-defined]
     try:
         executable.export_library(str(temporary), fcompile=link)
+        integrity.seal(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -27,7 +27,10 @@ def test_unknown_models_are_refused(compile_kernel) -> None:
             S = T.alloc_buffer((4, 16), "float32", scope="shared.sram")
             R.load(S[0, 0], X[0, 0], 4, 16)
 
-    for target in ({"kind": "ext_dev", "model": "rigi9", "keys": ["rigi"], "host": "llvm"}, {"kind": "ext_dev", "keys": ["rigi"], "host": "llvm"}):
+    for target in (
+        {"kind": "ext_dev", "model": "rigi9", "keys": ["rigi"], "host": "llvm"},
+        {"kind": "ext_dev", "keys": ["rigi"], "host": "llvm"},
+    ):
         with pytest.raises(CodegenError, match="builds for: rigi1"):
             tvm.compile(kernel, target=tvm.target.Target(target))
 
@@ -42,7 +45,9 @@ def test_scratchpad_overflow_lists_the_buffers(compile_kernel) -> None:
             R.load(Big[0, 0], X[0, 0], 4, 16)
             R.fill(Small[0, 0], 0.0, 3, 5)
 
-    text = r"(?s)kernel kernel:.*2,097,216 bytes.*has 2,097,152.*Big +2,097,152 bytes  float32.*Small +30 bytes  bfloat16.*64 bytes too many"
+    text = (
+        r"(?s)kernel kernel:.*2,097,216 bytes.*has 2,097,152.*Big +2,097,152 bytes  float32.*Small +30 bytes  bfloat16.*64 bytes too many"
+    )
     with pytest.raises(CodegenError, match=text):
         compile_kernel(kernel)
 
@@ -171,7 +176,9 @@ def test_a_module_with_host_functions_too() -> None:
             R.load(S[0, 0], X[0, 0], 4, 16)
 
     llvm = tvm.target.Target("llvm")
-    mod = tvm.IRModule({"host": host.with_attr({"global_symbol": "host", "target": llvm}), "device": device.with_attr("global_symbol", "device")})
+    mod = tvm.IRModule(
+        {"host": host.with_attr({"global_symbol": "host", "target": llvm}), "device": device.with_attr("global_symbol", "device")}
+    )
     built = tvm.compile(mod, target="rigi1")
     assert [k["name"] for k in runtime.manifest(built.mod)["kernels"]] == ["device"]
 
@@ -184,7 +191,17 @@ def sources() -> list[str]:
 def test_generated_code_has_no_warnings(compiled, name: str, tmp_path) -> None:
     file = tmp_path / "kernels.cpp"
     file.write_text(compiled(name).mod.imports[0].inspect_source())
-    line = [*compiler.find_compiler(), "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-I", str(sdk_root() / "include"), str(file)]
+    line = [
+        *compiler.find_compiler(),
+        "-std=c++20",
+        "-fsyntax-only",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-I",
+        str(sdk_root() / "include"),
+        str(file),
+    ]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -30,8 +30,14 @@ REFUSED = {
     "local as operand": ("R.fill(b['L'][0], 0, 1, 1)", "'L' has scope 'local'.*allocate it with scope='shared.sram'"),
     "DMA converts nothing": ("R.load(b['F'][0, 0], b['X'][0, 0], 1, 1)", "'X' is bfloat16 but 'F' is float32.*R.cast.*R.tile"),
     "int64 in SRAM": ("R.tile(b['I'][0], dtype='int64')", "unknown dtype 'int64'; known: float32.*int4"),
-    "mma of fp32": ("R.mma(b['F'][0, 0], b['F'][0, 0], b['S'][0, 0, 0], 1, 1, 1)", "R.mma: a: 'F' has dtype float32; allowed here: bfloat16"),
-    "mma into bf16": ("R.mma(b['S'][0, 0, 0], b['S'][0, 0, 0], b['S'][0, 0, 0], 1, 1, 1)", "R.mma: c: 'S' has dtype bfloat16; allowed here: float32"),
+    "mma of fp32": (
+        "R.mma(b['F'][0, 0], b['F'][0, 0], b['S'][0, 0, 0], 1, 1, 1)",
+        "R.mma: a: 'F' has dtype float32; allowed here: bfloat16",
+    ),
+    "mma into bf16": (
+        "R.mma(b['S'][0, 0, 0], b['S'][0, 0, 0], b['S'][0, 0, 0], 1, 1, 1)",
+        "R.mma: c: 'S' has dtype bfloat16; allowed here: float32",
+    ),
     "index of floats": ("R.gather(b['S'][0, 0, 0], b['X'][0, 0], b['F'][0, 0], 1, 1)", "R.gather: index.*allowed here: int32"),
     "copy converts nothing": ("R.copy(b['S'][0, 0, 0], b['F'][0, 0], 1, 1)", "dst is bfloat16, a is float32; they must be equal"),
     "a slice": ("R.add(b['F'][0:4, 0:4], b['F'][0, 0], 1.0, 4, 4)", "slice of a buffer; name the block's first element"),

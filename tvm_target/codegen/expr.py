@@ -13,7 +13,7 @@ from ..isa import PREFIX
 from .context import BufferInfo, Kernel, bits_of, op_name
 
 _BINARY = {
-    prim.Add: ("+", 12), prim.Sub: ("-", 12), prim.Mul: ("*", 13), prim.Div: ("/", 13), prim.Mod: ("%", 13),
+    prim.Add: ("+", 12), prim.Sub: ("-", 12), prim.Mul: ("*", 13),
     prim.EQ: ("==", 8), prim.NE: ("!=", 8), prim.LT: ("<", 9), prim.LE: ("<=", 9), prim.GT: (">", 9), prim.GE: (">=", 9),
     prim.LShift: ("<<", 11), prim.RShift: (">>", 11), prim.BitwiseAnd: ("&", 7), prim.BitwiseOr: ("|", 5), prim.BitwiseXor: ("^", 6),
 }  # fmt: skip
@@ -21,8 +21,6 @@ _SHORT_CIRCUIT = {prim.And: ("&&", 4), prim.Or: ("||", 3)}
 _CALL_BINARY = {
     "shift_left": "<<",
     "shift_right": ">>",
-    "truncdiv": "/",
-    "truncmod": "%",
     "bitwise_and": "&",
     "bitwise_or": "|",
     "bitwise_xor": "^",
@@ -102,7 +100,9 @@ class ExprPrinter:
         if isinstance(e, prim.Cast):
             return self._cast(e)
         if isinstance(e, (prim.FloorDiv, prim.FloorMod)):
-            return self._floor(e)
+            return self._division(e.a, e.b, dtype_of(e), True, isinstance(e, prim.FloorDiv))
+        if isinstance(e, (prim.Div, prim.Mod)):
+            return self._division(e.a, e.b, dtype_of(e), False, isinstance(e, prim.Div))
         if isinstance(e, (prim.Min, prim.Max)):
             return f"std::{'min' if isinstance(e, prim.Min) else 'max'}<{ctype(dtype_of(e))}>({self(e.a)}, {self(e.b)})", _ATOM
         if isinstance(e, prim.Not):
@@ -143,12 +143,17 @@ class ExprPrinter:
             right = self(e.b, level + 1)
         return self._narrowed(f"{left} {sign} {right}", level, dtype_of(e))
 
-    def _floor(self, e: Any) -> tuple[str, int]:
-        division = isinstance(e, prim.FloorDiv)
+    def _division(self, a: Any, b: Any, dtype: str, floor: bool, quotient: bool) -> tuple[str, int]:
+        sign = "/" if quotient else "%"
+        if dtype.startswith("float"):
+            return f"{self(a, _MUL)} / {self(b, _MUL + 1)}", _MUL
         low = self._analyzer.const_int_bound
-        if dtype_of(e).startswith("int") and low(e.a).min_value >= 0 and low(e.b).min_value > 0:
-            return self._infix(e, "/" if division else "%", _MUL, lazy=False)
-        return f"{'floordiv' if division else 'floormod'}({self(e.a)}, {self(e.b)})", _ATOM
+        positive = low(b).min_value > 0
+        if positive and (not floor or low(a).min_value >= 0):
+            return self._narrowed(f"{self(a, _MUL)} {sign} {self(b, _MUL + 1)}", _MUL, dtype)
+        if dtype.startswith("uint"):
+            self.kernel.fail(f"a division of {dtype} by {b}, which may be 0; divide signed integers")
+        return f"{'floor' if floor else 'trunc'}{'div' if quotient else 'mod'}({self(a)}, {self(b)})", _ATOM
 
     def _narrowed(self, text: str, level: int, dtype: str) -> tuple[str, int]:
         # C++ computes uint8_t and uint16_t in int; TIR wraps.
@@ -181,6 +186,8 @@ class ExprPrinter:
             return self._choice(e.args[0], e.args[1], e.args[2])
         if name in ("likely", "builtin_assume"):
             return self._visit(e.args[0])
+        if name in ("truncdiv", "truncmod"):
+            return self._division(e.args[0], e.args[1], dtype_of(e), False, name == "truncdiv")
         if name in _CALL_BINARY:
             return self._narrowed(f"({self(e.args[0], 14)} {_CALL_BINARY[name]} {self(e.args[1], 14)})", _ATOM, dtype_of(e))
         if name == "bitwise_not":

@@ -25,8 +25,18 @@ using rigi::col, rigi::hbm, rigi::imm, rigi::row, rigi::sram;  // how operands a
 
 # Printed only if used.
 _HELPERS = {
-    "floordiv": "inline int64_t floordiv(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0); }",
-    "floormod": "inline int64_t floormod(int64_t a, int64_t b) { return a % b + (a % b != 0 && (a < 0) != (b < 0) ? b : 0); }",
+    "truncdiv": """\
+// Divisions whose divisor may be anything. By zero gives 0, as on the vector engine; -1 apart, since the host traps on overflow.
+inline int64_t truncdiv(int64_t a, int64_t b) { return b == 0 ? 0 : b == -1 ? static_cast<int64_t>(-static_cast<uint64_t>(a)) : a / b; }""",
+    "truncmod": "inline int64_t truncmod(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }",
+    "floordiv": """\
+inline int64_t floordiv(int64_t a, int64_t b) {
+  return truncdiv(a, b) - (truncmod(a, b) != 0 && (a < 0) != (b < 0) ? 1 : 0);
+}""",
+    "floormod": """\
+inline int64_t floormod(int64_t a, int64_t b) {
+  return truncmod(a, b) + (truncmod(a, b) != 0 && (a < 0) != (b < 0) ? b : 0);
+}""",
     "widen_bf16": "inline float widen_bf16(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }",
     "round_bf16": """\
 inline float round_bf16(float x) {  // to nearest even; a NaN stays one
@@ -40,7 +50,10 @@ def print_module(functions: dict[str, tirx.PrimFunc], chip: Chip) -> tuple[str, 
     """The C++ source for device functions by name, and what is known of each kernel. Deterministic: kernels are sorted by name."""
     kernels = [print_kernel(name.removesuffix("_kernel"), functions[name], chip) for name in sorted(functions)]
     body = "\n\n".join(k.code for k in kernels)
-    helpers = "\n".join(text for name, text in _HELPERS.items() if name + "(" in body)
+    wanted = {name for name in _HELPERS if name + "(" in body}
+    if wanted & {"floordiv", "floormod"}:
+        wanted |= {"truncdiv", "truncmod"}
+    helpers = "\n".join(text for name, text in _HELPERS.items() if name in wanted)
     lines = [_HEAD.format(chip=chip.name, helpers=helpers), body, "", "constexpr rigi_kernel_desc kernels[] = {"]
     for k in kernels:
         space = identifier(k.name)

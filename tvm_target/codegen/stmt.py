@@ -13,6 +13,7 @@ from .expr import ExprPrinter, ctype, dtype_of
 from .instr import InstructionPrinter
 from .walk import post_order_visit
 
+MAX_LOCAL = 4096  # elements of a sequencer array
 _REMEDY = {
     "sram": "use an instruction on a block instead: R.fill for a constant, R.add, R.mul, R.act ... to compute, R.load to bring data in",
     "hbm": "compute the block in SRAM and write it with R.store (or R.scatter, R.store_add)",
@@ -113,6 +114,8 @@ class StatementPrinter:
         total = 1
         for n in extents:
             total *= n
+        if total > MAX_LOCAL:
+            self.kernel.fail(f"the local buffer {buffer.name!r} has {total} elements; the sequencer keeps up to {MAX_LOCAL}, use SRAM")
         name = self.kernel.declare(buffer)
         self.kernel.add_buffer(buffer, "local", name)
         self.emit_variable(buffer, f"{ctype(str(buffer.dtype))} {name}{'' if total == 1 else f'[{total}]'} = {{}};")

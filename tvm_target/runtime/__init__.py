@@ -15,6 +15,8 @@ from typing import Any
 
 import tvm_ffi
 
+from . import integrity
+
 __all__ = ["LoaderError", "create_module", "library_path", "load", "manifest"]
 
 
@@ -49,6 +51,9 @@ def load(path: str | os.PathLike[str]) -> tvm_ffi.Module:
     path = Path(path)
     if not path.exists():
         raise LoaderError(f"{path} does not exist; build the kernels first (rigi build)")
+    damage = integrity.damage(path)
+    if damage is not None:
+        raise LoaderError(f"{path} is damaged or no kernel library: {damage}; build the kernels again (rigi build --force)")
     try:
         return tvm_ffi.load_module(str(path.resolve()))
     except (RuntimeError, ValueError, OSError) as error:
