@@ -1,13 +1,13 @@
 """Which chips there are, which is current, and what they are."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from sglang_ext import _C
 
-Device = torch.device | str | int | None
+Device: TypeAlias = torch.device | str | int | None
 
 
 def index_of(device: Device) -> int:
