@@ -57,6 +57,7 @@ def ops(fallbacks: bool, as_json: bool) -> None:
 
 def show_ops(table: list[dict[str, Any]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from sglang_ext import kernels
@@ -66,7 +67,7 @@ def show_ops(table: list[dict[str, Any]]) -> None:
     for row in table:
         there = kernels.index()[row["name"]] if row["kernels"] else []
         listed = "\n".join(f"{k.name}: {k.dtype}, {k.limits_text}" for k in there)
-        view.add_row(row["name"], row["summary"], ", ".join(row["aten"]), listed or "[red]none packaged: run `rigi build`[/red]")
+        view.add_row(row["name"], escape(row["summary"]), ", ".join(row["aten"]), listed or "[red]none packaged: run `rigi build`[/red]")
     console.print(view)
 
 
