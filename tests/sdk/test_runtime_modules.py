@@ -78,7 +78,7 @@ def test_scalars_steer_a_kernel_and_take_time(module):
 def test_faults_in_native_code_are_named(module, which, instruction, words):
     sdk_sim.launch(module.kernel("faulty"), [which])
     # Core 5: a fill and the barrier of phase 0, two fills of phase 1, then the bad one. Core 9 faults too, but comes later.
-    with refused(Status.KERNEL_FAULT, "kernel faulty, core 5, phase 1, instruction %d" % instruction, words):
+    with refused(Status.KERNEL_FAULT, f"kernel faulty, core 5, phase 1, instruction {instruction}", words):
         sdk_sim.synchronize()
 
 

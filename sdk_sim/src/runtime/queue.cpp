@@ -124,8 +124,8 @@ void Queue::end_inline(uint64_t sequence) {
 }
 
 void Queue::wait(uint64_t sequence) {
-  if (done(sequence)) return;
   refuse_own_thread();
+  if (done(sequence)) return;
   if (spin_until([&] { return done(sequence); }, microseconds(3))) return;
   std::unique_lock lock(mutex_);
   while (!done(sequence)) {
