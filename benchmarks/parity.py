@@ -62,26 +62,44 @@ def measure(folder: Path, messages: list[str], tokens: int, bar: Any) -> dict[st
     from sglang_ext.serving.demo import chat_texts
 
     prompts = _token_ids(folder, chat_texts(folder, messages))
+    stage = Stages(bar)
+    stage("transformers fp32: greedy continuations", tokens)
     model = reference.load(folder, torch.float32)
-    task = bar.add_task("transformers fp32: greedy continuations", total=tokens)
-    continuations = reference.greedy(model, prompts, tokens, lambda done: bar.update(task, completed=done + 1))
-    expected = [
-        reference.log_probs(model, prompt, tail)
-        for prompt, tail in bar.track(list(zip(prompts, continuations)), description="transformers fp32: distributions")
-    ]
+    continuations = reference.greedy(model, prompts, tokens, stage.advance)
+    pairs = list(zip(prompts, continuations))
+    stage("transformers fp32: distributions", len(pairs))
+    expected = [stage.done(reference.log_probs(model, *pair)) for pair in pairs]
+    stage("transformers bf16 on the CPU: distributions", len(pairs))
     model = reference.load(folder, torch.bfloat16)
-    bf16 = [
-        compare(want, reference.log_probs(model, prompt, tail))
-        for want, prompt, tail in bar.track(list(zip(expected, prompts, continuations)), description="transformers bf16 on the CPU")
-    ]
+    bf16 = [stage.done(compare(want, reference.log_probs(model, *pair))) for want, pair in zip(expected, pairs)]
     del model
-    task = bar.add_task("Rigi through SGLang: loading", total=None)
+    stage("Rigi through SGLang: loading", 1)
     runner = ChipRunner(folder)
-    bar.update(task, description=f"Rigi: one extend and {tokens - 1} decode steps", total=tokens, completed=1)
-    logits = runner.teacher_forced(prompts, continuations, lambda done, _: bar.update(task, completed=done + 1))
-    bar.update(task, completed=tokens)
+    stage(f"Rigi: one extend and {tokens - 1} decode steps", tokens)
+    logits = runner.teacher_forced(prompts, continuations, stage.advance)
     chip = [compare(want, torch.log_softmax(got, dim=-1)) for want, got in zip(expected, logits)]
     return summarize(bf16, chip, tokens)
+
+
+class Stages:
+    """One bar a stage on a terminal; elsewhere a line when a stage begins."""
+
+    def __init__(self, bar: Any):
+        self.bar, self.task = bar, None
+
+    def __call__(self, what: str, total: int) -> None:
+        if self.task is not None:
+            self.bar.update(self.task, completed=self.bar.tasks[-1].total)
+        if not self.bar.console.is_terminal:
+            self.bar.console.print(what)
+        self.task = self.bar.add_task(what, total=total)
+
+    def advance(self, *_: Any) -> None:
+        self.bar.advance(self.task)
+
+    def done(self, value: Any) -> Any:
+        self.advance()
+        return value
 
 
 def compare(want: Any, got: Any) -> Any:

@@ -49,34 +49,35 @@ def measure(folder: Path, tokens: int, repeat: int, log: Path, console: Any) -> 
 
     from benchmarks import reference
     from benchmarks.parity import _token_ids
-    from sglang_ext.serving.demo import _step, chat_texts
+    from sglang_ext.serving.demo import chat_texts
     from sglang_ext.serving.engine import ChipEngine
+    from sglang_ext.serving.progress import step
 
     prompt = _token_ids(folder, chat_texts(folder, [MESSAGE]))[0]
     terminal = console.file
 
     def transformers() -> float:
-        with _step(console, "transformers fp32, batch 1"):
+        with step(console, "transformers fp32, batch 1"):
             model = reference.load(folder, torch.float32)
             return max(reference.decode_speed(model, prompt, tokens) for _ in range(2))
 
     speeds = [transformers()]
     decode: dict[str, float] = {}
     prefill: dict[str, float] = {}
-    with _step(console, "starting the engine (functional mode)"):
+    with step(console, "starting the engine (functional mode)"):
         engine = ChipEngine(folder, log, timed=False, terminal=terminal).__enter__()
     with engine:
         _decode(engine, prompt, 1, 8)
         for batch in DECODE_BATCHES:
-            with _step(console, f"decode, batch {batch}"):
+            with step(console, f"decode, batch {batch}"):
                 decode[str(batch)] = _median(_decode(engine, prompt, batch, tokens) for _ in range(repeat))
         for length in PREFILL_LENGTHS:
-            with _step(console, f"prefill, {length} tokens"):
+            with step(console, f"prefill, {length} tokens"):
                 prefill[str(length)] = _median(_prefill(engine, length, seed) for seed in range(repeat))
     speeds.append(transformers())
-    with _step(console, "starting the engine (timed mode)"):
+    with step(console, "starting the engine (timed mode)"):
         engine = ChipEngine(folder, log, timed=True, terminal=terminal).__enter__()
-    with engine, _step(console, "simulated times"):
+    with engine, step(console, "simulated times"):
         simulated = _simulated(engine, prompt)
     best = max(speeds)
     return {

