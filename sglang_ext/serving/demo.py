@@ -148,8 +148,8 @@ def _print(result: dict[str, Any], console: Console) -> None:
     table = Table(title="Simulated time: what the chip would need, from its cycle model", title_justify="left")
     for column in ("step", "requests", "tokens", "simulated µs", "simulated tokens/s"):
         table.add_column(column, justify="left" if column == "step" else "right")
-    for step in result["simulated"]["prefill"]:
-        _simulated_row(table, "prefill", step["batch"], step["tokens"], step["simulated_us"])
+    for forward in result["simulated"]["prefill"]:
+        _simulated_row(table, "prefill", forward["batch"], forward["tokens"], forward["simulated_us"])
     decode = result["simulated"]["decode_step"]
     if decode["simulated_us"]:
         _simulated_row(table, f"decode (mean of {decode['steps']})", decode["batch"], decode["batch"], decode["simulated_us"]["mean"])
