@@ -59,6 +59,8 @@ std::optional<rigi_dtype> chip_dtype(at::ScalarType type) {
   }
 }
 
+uint32_t aligned(int64_t address) { return static_cast<uint32_t>((address + 63) / 64 * 64); }
+
 /// One launch of straight-line instructions, dealt to the cores tile by tile.
 class Program {
  public:
@@ -84,10 +86,21 @@ class Program {
     instr.hbm = reinterpret_cast<uint64_t>(hbm);
     instr.hbm_stride = stride;
   }
-  void vector(rigi_op op, rigi_operand dst, rigi_operand a, int64_t rows, int64_t cols) {
+  rigi_instr& vector(rigi_op op, rigi_operand dst, rigi_operand a, int64_t rows, int64_t cols) {
     rigi_instr& instr = add(op, rows, cols);
     instr.dst = dst;
     instr.a = a;
+    return instr;
+  }
+  /// `count` int32 at `in` become int64 at `out`: words and signs as two rows, then transposed. `in` has room for both.
+  void widen(uint32_t in, uint32_t out, int64_t count) {
+    const uint32_t pitch = aligned(4 * count);
+    const rigi_operand words = operand(in, pitch, RIGI_I32), signs = operand(in + pitch, pitch, RIGI_I32);
+    vector(RIGI_COMPARE, signs, words, 1, count).fn = RIGI_LT;  // 1 where negative
+    cores_[core_].back().b = number(0);
+    vector(RIGI_BINARY, signs, signs, 1, count).fn = RIGI_MUL;
+    cores_[core_].back().b = number(-1);
+    vector(RIGI_TRANSPOSE, operand(out, 8, RIGI_I32), words, 2, count);
   }
   void fill(rigi_operand dst, float value, int64_t rows, int64_t cols) {
     rigi_instr& instr = add(RIGI_FILL, rows, cols);
@@ -97,6 +110,8 @@ class Program {
   static rigi_operand operand(uint32_t address, int64_t pitch, rigi_dtype dtype) {
     return {address, static_cast<int32_t>(pitch), static_cast<uint8_t>(dtype), RIGI_FULL, 0, 0.0F};
   }
+
+  static rigi_operand number(float value) { return {0, 0, RIGI_I32, RIGI_IMM, 0, value}; }
 
   void launch(const char* name) const {
     std::vector<rigi_instr> all;
@@ -173,11 +188,30 @@ struct Tiling {
   }
 };
 
-/// Sizes in bytes of the elements of a copy, and the cast between them, if any.
+/// What happens to the elements of a copy on their way: their sizes in bytes, a cast, int32 made int64.
 struct Items {
   int64_t dst, src;
   std::optional<std::pair<rigi_dtype, rigi_dtype>> cast;  // to, from
+  bool widen = false;
 };
+
+/// How to convert elements on the chip with torch's results: between floats, from small integers, between int32 and int64.
+std::optional<Items> conversion(at::ScalarType to, at::ScalarType from) {
+  Items items{static_cast<int64_t>(at::elementSize(to)), static_cast<int64_t>(at::elementSize(from)), std::nullopt, false};
+  if (to == from) return items;
+  if (from == at::kLong && to == at::kInt) {  // the low word, which is what torch keeps
+    items.src = 4;
+    return items;
+  }
+  const auto source = chip_dtype(from), target = to == at::kLong ? RIGI_I32 : chip_dtype(to);
+  if (!source || !target) return std::nullopt;
+  const bool small = from == at::kByte || from == at::kBool || from == at::kChar;
+  const bool to_integer = to == at::kInt || to == at::kLong;
+  if (!at::isFloatingType(to) && !(to_integer && (small || from == at::kInt))) return std::nullopt;
+  items.widen = to == at::kLong;
+  if (*source != *target) items.cast = {*target, *source};
+  return items;
+}
 
 bool copy_rows(const Blocks& blocks, char* dst, const char* src, const Items& items, Program& program) {
   const Tiling tiling(blocks, program.cores());
@@ -186,15 +220,21 @@ bool copy_rows(const Blocks& blocks, char* dst, const char* src, const Items& it
     for (int64_t r = 0; r < blocks.rows.size; r += tiling.rows) {
       for (int64_t c = 0; c < blocks.cols.size; c += tiling.cols) {
         const int64_t rows = std::min(tiling.rows, blocks.rows.size - r), cols = std::min(tiling.cols, blocks.cols.size - c);
-        const uint32_t in = program.next_tile(), out = items.cast ? in + kTileBytes : in;
-        program.dma(RIGI_LOAD, in, cols * items.src, src + (src_block + r * blocks.rows.src + c) * items.src, blocks.rows.src * items.src,
+        uint32_t here = program.next_tile(), there = here + kTileBytes;
+        program.dma(RIGI_LOAD, here, cols * items.src, src + (src_block + r * blocks.rows.src + c) * items.src, blocks.rows.src * items.src,
                     rows, cols * items.src);
         if (items.cast) {
-          program.vector(RIGI_CAST, Program::operand(out, cols * items.dst, items.cast->first),
-                         Program::operand(in, cols * items.src, items.cast->second), rows, cols);
+          const auto [to, from] = *items.cast;
+          const int64_t width = items.widen ? 4 : items.dst;
+          program.vector(RIGI_CAST, Program::operand(there, cols * width, to), Program::operand(here, cols * items.src, from), rows, cols);
+          std::swap(here, there);
         }
-        program.dma(RIGI_STORE, out, cols * items.dst, dst + (dst_block + r * blocks.rows.dst + c) * items.dst, blocks.rows.dst * items.dst,
-                    rows, cols * items.dst);
+        if (items.widen) {
+          program.widen(here, there, rows * cols);
+          std::swap(here, there);
+        }
+        program.dma(RIGI_STORE, here, cols * items.dst, dst + (dst_block + r * blocks.rows.dst + c) * items.dst,
+                    blocks.rows.dst * items.dst, rows, cols * items.dst);
       }
     }
   });
@@ -244,17 +284,14 @@ std::optional<Pieces> cut(const at::Tensor& dst, const at::Tensor& src, size_t l
 bool copy_by_program(const at::Tensor& dst, const at::Tensor& src) {
   Dims dims = merge(dst, src);
   if (writes_twice(dims) || src.is_conj() != dst.is_conj() || src.is_neg() != dst.is_neg()) return false;
-  Items items{static_cast<int64_t>(dst.element_size()), static_cast<int64_t>(src.element_size()), std::nullopt};
-  if (src.scalar_type() == at::kLong && dst.scalar_type() == at::kInt) {  // the low word of each, which is what torch keeps
+  const auto found = conversion(dst.scalar_type(), src.scalar_type());
+  if (!found) return false;
+  const Items items = *found;
+  if (src.scalar_type() == at::kLong && items.src == 4)
     for (Dim& dim : dims) dim.src *= 2;
-    items.src = 4;
-  } else if (src.scalar_type() != dst.scalar_type()) {
-    const auto to = chip_dtype(dst.scalar_type()), from = chip_dtype(src.scalar_type());
-    if (!to || !from || !dst.is_floating_point()) return false;
-    items.cast = {*to, *from};
-  }
   Program program(dst.device().index());
-  if (!items.cast && items.dst == items.src && (items.dst == 2 || items.dst == 4) && dims.size() >= 2 && dims.back().dst == 1) {
+  if (!items.cast && !items.widen && items.dst == items.src && src.scalar_type() == dst.scalar_type() &&
+      (items.dst == 2 || items.dst == 4) && dims.size() >= 2 && dims.back().dst == 1) {
     const auto across = std::find_if(dims.begin(), dims.end() - 1, [](const Dim& dim) { return dim.src == 1; });
     if (across != dims.end() - 1 && across->size > 1 && dims.back().src > 1) {
       const Dim inner = dims.back(), swapped = *across;

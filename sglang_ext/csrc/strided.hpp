@@ -21,8 +21,8 @@ struct Pieces {
 std::optional<Pieces> cut(const at::Tensor& dst, const at::Tensor& src, size_t limit);
 
 /// `dst.copy_(src)` for tensors of the same sizes on one chip that share no memory, as one launch ("copy"): rows through SRAM by DMA,
-/// cast or transposed there. False, and nothing done, for what its instructions do not compute as torch does: fp64, fp8, complex
-/// numbers and conversions to integers or bool.
+/// converted or transposed there. False, and nothing done, for what its instructions do not compute as torch does: fp64, fp8, complex
+/// numbers, floats to integers, anything to bool.
 bool copy_by_program(const at::Tensor& dst, const at::Tensor& src);
 
 /// `self.fill_(value)` as one launch ("fill"). False, and nothing done, if the chip cannot make the value: fp64, complex numbers,

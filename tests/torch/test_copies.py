@@ -126,6 +126,18 @@ def test_conversions_round_as_torch_does() -> None:
     assert torch.rigi.fallbacks() == {}
 
 
+INTEGERS = [torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool]
+
+
+@pytest.mark.parametrize("source,target", [(s, t) for s in INTEGERS[1:] for t in INTEGERS[:2]] + [(torch.int64, torch.int32)])
+def test_integers_widen_on_the_chip(source: torch.dtype, target: torch.dtype) -> None:
+    edges = torch.tensor([-(1 << 31), -129, -1, 0, 1, 127, 255, (1 << 31) - 1, 1 << 35, -(1 << 40) - 3])
+    host = torch.cat([edges, torch.randint(-(1 << 31), 1 << 31, (100_001,))]).to(source)
+    assert torch.equal(host.to("rigi").to(target).cpu(), host.to(target))
+    assert torch.equal(host[:99].view(9, 11).to("rigi").t().to(target).cpu(), host[:99].view(9, 11).t().to(target))
+    assert torch.rigi.fallbacks() == {}
+
+
 def test_other_conversions_on_the_chip_are_counted() -> None:
     x = torch.randn(64, 64).to("rigi")
     assert torch.equal(x.double().cpu(), x.cpu().double())
