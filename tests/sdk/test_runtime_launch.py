@@ -1,6 +1,7 @@
 """Launches: results, faults, statistics, traces, threads."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -109,6 +110,31 @@ def test_what_follows_a_fault_is_skipped_but_host_functions_run():
         sdk_sim.synchronize()
     sdk_sim.reset()
     assert seen == [1] and (buffer.to_numpy(np.float32) == 1).all()
+
+
+def test_reset_drops_what_is_queued_but_runs_its_host_functions():
+    buffer, seen, stream, gate = Buffer.from_numpy(np.ones(16, np.float32)), [], Stream(), threading.Event()
+    stream.call(lambda: gate.wait(30))
+    sdk_sim.launch_program([{0: [GOOD, store(buffer.address, 64, sram(0, 64, F32), 1, 64)]}], "dropped", stream)
+    stream.call(lambda: seen.append(1))
+    event = sdk_sim.Event().record(stream)
+    threading.Timer(0.2, gate.set).start()
+    sdk_sim.reset()
+    assert seen == [1] and event.query() and (buffer.to_numpy(np.float32) == 1).all()
+    assert sdk_sim.take_statistics()["launches"] == 0
+
+
+def test_memory_freed_while_queued_work_reads_it_keeps_its_contents():
+    stream, gate = Stream(), threading.Event()
+    other, big, out = sdk_sim.malloc(600 << 20), sdk_sim.malloc(600 << 20), sdk_sim.malloc(64)
+    big.copy_from(np.full(16, 7, np.float32), offset=512 << 20)
+    stream.call(lambda: gate.wait(30))
+    other.free()  # large enough for free memory to be given back to the host, in its turn: before the launch
+    copy = [load(sram(0, 64, F32), big.address + (512 << 20), 64, 1, 64), store(out.address, 64, sram(0, 64, F32), 1, 64)]
+    sdk_sim.launch_program([{0: copy}], stream=stream)
+    big.free()
+    gate.set()
+    assert (out.to_numpy(np.float32) == 7).all()
 
 
 def test_faults_that_only_data_can_tell():
