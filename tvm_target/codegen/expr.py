@@ -104,7 +104,7 @@ class ExprPrinter:
         if isinstance(e, (prim.Div, prim.Mod)):
             return self._division(e.a, e.b, dtype_of(e), False, isinstance(e, prim.Div))
         if isinstance(e, (prim.Min, prim.Max)):
-            return f"std::{'min' if isinstance(e, prim.Min) else 'max'}<{ctype(dtype_of(e))}>({self(e.a)}, {self(e.b)})", _ATOM
+            return self._extreme("min" if isinstance(e, prim.Min) else "max", e)
         if isinstance(e, prim.Not):
             return f"!{self(e.a, _UNARY)}", _UNARY
         if isinstance(e, prim.BitwiseNot):
@@ -142,6 +142,12 @@ class ExprPrinter:
         with self.hoisting(self._hoist and not lazy):
             right = self(e.b, level + 1)
         return self._narrowed(f"{left} {sign} {right}", level, dtype_of(e))
+
+    def _extreme(self, name: str, e: Any) -> tuple[str, int]:
+        dtype = dtype_of(e)
+        if dtype.startswith("int"):
+            return f"{name}({self(e.a)}, {self(e.b)})", _ATOM
+        return f"{name}_of<{ctype(dtype)}>({self(e.a)}, {self(e.b)})", _ATOM
 
     def _division(self, a: Any, b: Any, dtype: str, floor: bool, quotient: bool) -> tuple[str, int]:
         sign = "/" if quotient else "%"

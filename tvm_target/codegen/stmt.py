@@ -26,6 +26,7 @@ class StatementPrinter:
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         self.lines: list[str] = []
+        self._pending: Any = None  # a sequencer variable whose first value may follow at once
         self._declared: list[tuple[int, int]] = []  # line and variable
         self._depth = 1
         self._line = -1
@@ -65,7 +66,14 @@ class StatementPrinter:
         handler = getattr(self, "_visit_" + type(stmt).__name__.lower(), None)
         if handler is None:
             self.kernel.fail(f"no C++ for the statement {type(stmt).__name__}:\n{stmt}")
-        handler(stmt)
+        waiting, self._pending = self._pending, None
+        if waiting is not None and not (isinstance(stmt, tirx.BufferStore) and stmt.buffer.same_as(waiting)):
+            self.emit_variable(waiting, f"{ctype(str(waiting.dtype))} {self.kernel.buffer(waiting).base} = {{}};")
+            waiting = None
+        if waiting is not None:
+            self._first_value(stmt)
+        else:
+            handler(stmt)
 
     # ---- instructions
     def _visit_evaluate(self, stmt: Any) -> None:
@@ -118,7 +126,15 @@ class StatementPrinter:
             self.kernel.fail(f"the local buffer {buffer.name!r} has {total} elements; the sequencer keeps up to {MAX_LOCAL}, use SRAM")
         name = self.kernel.declare(buffer)
         self.kernel.add_buffer(buffer, "local", name)
-        self.emit_variable(buffer, f"{ctype(str(buffer.dtype))} {name}{'' if total == 1 else f'[{total}]'} = {{}};")
+        if total == 1:
+            self._pending = buffer
+        else:
+            self.emit_variable(buffer, f"{ctype(str(buffer.dtype))} {name}[{total}] = {{}};")
+
+    def _first_value(self, stmt: Any) -> None:
+        with self.expr.hoisting():
+            value = self.expr(stmt.value)
+        self.emit_variable(stmt.buffer, f"{ctype(str(stmt.buffer.dtype))} {self.kernel.buffer(stmt.buffer).base} = {value};")
 
     def _visit_declbuffer(self, stmt: Any) -> None:
         self.kernel.alias(stmt.buffer, stmt.data)
