@@ -143,3 +143,18 @@ def test_an_id_outside_the_table_is_a_fault_that_says_where(compiled, fresh_devi
 def test_a_negative_id_is_a_fault(compiled, fresh_device) -> None:
     with pytest.raises(testing.SdkError, match="gather"):
         testing.run(compiled("embedding"), "embedding", np.array([-1]), random(0, 4, 64), np.zeros((1, 64), BF16), out=[2])
+
+
+def test_sizes_that_do_not_fit_are_refused_before_the_launch(compiled) -> None:
+    wide = np.zeros((1, 32769), BF16)
+    with pytest.raises(RuntimeError, match="rows of more than 32768 elements"):
+        testing.run(compiled("rms_norm"), "rms_norm", wide, wide[0], wide, 1e-5)
+    with pytest.raises(RuntimeError, match="up to 2048 rows"):
+        testing.run(compiled("argmax"), "argmax", np.zeros((2049, 3), np.float32), np.zeros(2049, np.int64))
+    with pytest.raises(RuntimeError, match="up to 512 rows"):
+        testing.run(compiled("softmax"), "softmax", *[np.zeros((513, n), np.float32) for n in (3, 1, 3)])
+    q, table = np.zeros((1, 96), BF16), np.zeros((4, 64), np.float32)
+    with pytest.raises(RuntimeError, match="no multiple of head_dim"):
+        testing.run(compiled("rope_neox"), "rope_neox", q, q, np.zeros(1, np.int64), table, 64)
+    with pytest.raises(RuntimeError, match="even number of columns, up to head_dim"):
+        testing.run(compiled("rope_neox"), "rope_neox", q, q, np.zeros(1, np.int64), table, 48)

@@ -18,6 +18,7 @@ LINE = 16  # fp32 elements in a line of 64 bytes
 TILE = 65536  # elements of a buffer: at least one row of a part
 MAX_BATCH = 2048
 OWNED = MAX_BATCH // CORES  # rows of an owner
+TOO_LARGE = f"this kernel takes up to {MAX_BATCH} rows of up to {CORES * TILE} columns"
 
 
 def argmax() -> Any:
@@ -35,6 +36,7 @@ def argmax() -> Any:
         v = T.int64()
         X = T.match_buffer(logits, (b, v), "float32")
         Out = T.match_buffer(ids, (b,), "int64")
+        assert b <= MAX_BATCH and v <= CORES * TILE, TOO_LARGE
         core = T.launch_thread("blockIdx.x", CORES)
         Xs = T.alloc_buffer((2, TILE), "float32", scope="shared.sram")
         Values = T.alloc_buffer((MAX_BATCH, LINE), "float32", scope="shared.sram")

@@ -21,6 +21,7 @@ TILE = 32768  # elements of a buffer: at least one row
 MAX_ROWS = 256  # rows of a step
 STEPS = 4  # a core's rows are cut in this many, if there are enough
 RING = 3
+TOO_WIDE = f"rows of more than {TILE} elements do not fit the buffers of this kernel"
 
 
 def rms_norm(add: bool) -> Any:
@@ -49,6 +50,7 @@ def rms_norm(add: bool) -> Any:
 
     @T.inline
     def body(X, Res, W, Y, Sum, t, h, eps):
+        assert h <= TILE, TOO_WIDE
         core = T.launch_thread("blockIdx.x", CORES)
         Xs = T.alloc_buffer((RING, TILE), "bfloat16", scope="shared.sram")
         Rs = T.alloc_buffer((2, TILE), "bfloat16", scope="shared.sram")

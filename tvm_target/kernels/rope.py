@@ -22,6 +22,7 @@ LINE = 32  # bf16 elements in a line of 64 bytes; heads are padded to it
 TILE = 65536
 TABLE = 8192  # elements of the cosines of a group of tokens; also of a product
 CHUNK = 4096  # positions at a time
+TOO_WIDE = f"heads times half the rotary size, rounded up to {LINE}, must be at most {TABLE}"
 
 
 def rope() -> Any:
@@ -79,6 +80,9 @@ def rope() -> Any:
         K = T.match_buffer(k, (t, kw), "bfloat16")
         Positions = T.match_buffer(positions, (t,), "int64")
         Table = T.match_buffer(cos_sin, (p, rotary), "float32")
+        assert D > 0 and qw % D == 0 and kw % D == 0, "the width of q or k is no multiple of head_dim"
+        assert rotary > 0 and rotary % 2 == 0 and rotary <= D, "cos_sin must have an even number of columns, up to head_dim"
+        assert T.max(qw, kw) // D * ((rotary // 2 + LINE - 1) // LINE * LINE) <= TABLE, TOO_WIDE
         core = T.launch_thread("blockIdx.x", CORES)
         Words = T.alloc_buffer((CHUNK, 2), "int32", scope="shared.sram")
         Index = T.alloc_buffer((CHUNK // 16, 16), "int32", scope="shared.sram")

@@ -22,6 +22,7 @@ LINE = 16  # fp32 elements in a line of 64 bytes
 TILE = 32768  # elements of a buffer: at least one row of a part
 KEPT = 8  # buffers of exponentials kept between the phases; two more take turns with the rest
 MAX_BATCH = 512
+TOO_LARGE = f"this kernel takes up to {MAX_BATCH} rows of up to {CORES * TILE} columns"
 LOWEST = -3.0e38  # stands for the maximum of a part that is all -inf, so that no -inf - -inf arises
 
 
@@ -44,6 +45,7 @@ def softmax() -> Any:
         X = T.match_buffer(logits, (b, v), "float32")
         Temperature = T.match_buffer(temperature, (b, 1), "float32")
         Y = T.match_buffer(probs, (b, v), "float32")
+        assert b <= MAX_BATCH and v <= CORES * TILE, TOO_LARGE
         core = T.launch_thread("blockIdx.x", CORES)
         Es = T.alloc_buffer((KEPT + 2, TILE), "float32", scope="shared.sram")
         Inv = T.alloc_buffer((MAX_BATCH, LINE), "float32", scope="shared.sram")  # 1 / temperature
