@@ -20,7 +20,8 @@ KERNELS := tvm_target/modules/.built
 KERNEL_SOURCES := $(shell find tvm_target sdk_sim/include sdk_sim/chips -type f \( -name '*.py' -o -name '*.h' -o -name '*.toml' \) 2>/dev/null)
 # Build steps import torch while its extension is not there yet.
 BUILD_ENV := PATH="$(BIN):$$PATH" TORCH_DEVICE_BACKEND_AUTOLOAD=0
-NATIVE_DIRS := sdk_sim/src sdk_sim/include tvm_target/runtime sglang_ext/csrc
+# SWIG's types complain after pytest's closing line, which has to stay the last one.
+PYTEST := $(PY) -W "ignore:builtin type:DeprecationWarning" -m pytest
 
 .PHONY: help demo test quick setup native build lint format tidy clean clean-venv
 help:  ## this list
@@ -31,10 +32,10 @@ demo: build  ## serve SmolLM2-135M through SGLang on the chip, a few prompts in 
 	@$(BIN)/rigi demo
 
 test: build lint  ## lint, then all tests
-	@$(PY) -m pytest --timeout=900 $(PYTEST_ARGS)
+	@$(PYTEST) --timeout=900 $(PYTEST_ARGS)
 
 quick: build  ## the tests that are not marked slow
-	@$(PY) -m pytest --timeout=300 -m "not slow" $(PYTEST_ARGS)
+	@$(PYTEST) --timeout=300 -m "not slow" $(PYTEST_ARGS)
 
 setup: $(INSTALLED)  ## .venv from requirements.lock, and this checkout in it
 
