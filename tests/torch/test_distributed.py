@@ -41,6 +41,7 @@ print("fine")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 def test_collectives(size: int) -> None:
     with socket.socket() as probe:

@@ -189,6 +189,7 @@ def test_unknown_modes_are_refused() -> None:
         torch.rigi.set_fallback_mode("never")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "mode"), [("error", "error"), ("warn", "warn"), ("", "allow"), ("nonsense", "warn")])
 def test_the_environment_sets_the_mode(value: str, mode: str) -> None:
     code = "import torch, sglang_ext.device; print(torch.rigi.fallback_mode())"
