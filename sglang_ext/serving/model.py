@@ -137,7 +137,7 @@ def adapt_model(model: Any) -> None:
         model.logits_processor.__class__ = RigiLogitsProcessor
     from sglang.srt.models.llama import LlamaModel
 
-    decoder = getattr(model, "model", None)
+    decoder: Any = getattr(model, "model", None)
     if type(decoder) is LlamaModel and (plan := _plan(decoder)):
         decoder.rigi_plan = plan
         decoder.forward = MethodType(_llama_forward, decoder)
