@@ -123,7 +123,7 @@ def host_speed(answers: list[Answer]) -> dict[str, float]:
 def _result(
     model: Path, messages: list[str], answers: list[Answer], steps: list[dict[str, Any]], start_s: float, total_s: float
 ) -> dict[str, Any]:
-    summary = step_log.summarize(steps[:-1])  # the last forward is the one that flushed the log
+    summary = step_log.summarize(steps)
     return {
         "model": str(model),
         "prompts": [

@@ -64,6 +64,7 @@ class ChipEngine:
         self.model, self.log, self.timed, self.terminal = model, log, timed, terminal
         self.server_args = server_args
         self.start_s = 0.0
+        self._flushes = 0
         self._folder = tempfile.TemporaryDirectory(prefix="rigi-steps-")
         self._steps = Path(self._folder.name) / "steps.jsonl"
 
@@ -122,10 +123,15 @@ class ChipEngine:
         return answers
 
     def steps(self) -> list[dict[str, Any]]:
-        """The forwards since the last call of `steps`. Runs one more token through the engine so that the last line is written."""
+        """The forwards since the last call of `steps`.
+
+        A line is written when the next forward begins: so this runs one more token through the engine, whose own line comes
+        first in the next call and is left out there.
+        """
         self.generate([[1, 2, 3]], {"temperature": 0, "max_new_tokens": 1})
-        lines = step_log.read(self._steps)
+        lines = step_log.read(self._steps)[self._flushes :]
         self._steps.write_text("")
+        self._flushes = 1
         return lines
 
 
