@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,13 +18,15 @@ namespace nb = nanobind;
 
 namespace {
 
-struct Failure {
+// What becomes a RigiError.
+class Failure : public std::runtime_error {
+ public:
+  Failure(rigiStatus code, const std::string& text) : std::runtime_error(text), status(code) {}
   rigiStatus status;
-  std::string text;
 };
 
 void check(rigiStatus status) {
-  if (status != RIGI_SUCCESS) throw Failure{status, rigiGetLastErrorString()};
+  if (status != RIGI_SUCCESS) throw Failure(status, rigiGetLastErrorString());
 }
 
 // Runs a call that may block, or that waits for a lock which a host function's thread may hold, without the GIL.
@@ -36,7 +39,7 @@ void without_gil(Call&& call) {
     status = call();
     if (status != RIGI_SUCCESS) text = rigiGetLastErrorString();
   }
-  if (status != RIGI_SUCCESS) throw Failure{status, text};
+  if (status != RIGI_SUCCESS) throw Failure(status, text);
 }
 
 template <typename Handle>
@@ -101,7 +104,7 @@ void launch_host_function(uintptr_t stream, nb::object function) {
   }
 }
 
-void launch_kernel(uintptr_t kernel, uintptr_t stream, nb::sequence arguments) {
+void launch_kernel(uintptr_t kernel, uintptr_t stream, const nb::sequence& arguments) {
   std::vector<rigiArg> args;
   for (const nb::handle argument : arguments) {
     rigiArg arg;
@@ -115,7 +118,7 @@ void launch_kernel(uintptr_t kernel, uintptr_t stream, nb::sequence arguments) {
   without_gil([&] { return rigiLaunchKernel(handle<rigiKernel_t>(kernel), handle<rigiStream_t>(stream), args.data(), args.size()); });
 }
 
-nb::bytes pack(const std::string& chip, const std::string& revision, const std::string& manifest, nb::bytes code) {
+nb::bytes pack(const std::string& chip, const std::string& revision, const std::string& manifest, const nb::bytes& code) {
   void* image = nullptr;
   size_t bytes = 0;
   check(rigiModulePack(chip.c_str(), revision.c_str(), manifest.c_str(), code.c_str(), code.size(), &image, &bytes));
@@ -153,7 +156,7 @@ void bind_errors(nb::module_& m) {
     try {
       std::rethrow_exception(caught);
     } catch (const Failure& failure) {
-      nb::object error = nb::borrow(type)(failure.text);
+      nb::object error = nb::borrow(type)(failure.what());
       error.attr("status") = nb::cast(failure.status);
       PyErr_SetObject(type, error.ptr());
     }

@@ -1,7 +1,6 @@
 // rigi.h: streams, events and host functions.
 #include "library.hpp"
 
-using rigi::Device;
 using rigi::Error;
 using rigi::Event;
 using rigi::guarded;
