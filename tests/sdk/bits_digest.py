@@ -1,12 +1,19 @@
-"""Prints one line `name digest` for many instructions on fixed, nasty data. test_bits_isa.py runs it once per instruction set."""
+"""Prints one line `name digest` for many instructions on fixed, nasty data. test_bits_isa.py runs it once per instruction set.
+
+With --flush-denormals the device's threads are started by a thread that flushes denormals, as torch and libraries built with
+-ffast-math leave behind: threads inherit that.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
+import platform
+import sys
 
 import numpy as np
-from bits_machine import FLOATS, INTS, Array, Bench, device
+from bits_machine import FLOATS, INTS, Array, Bench
 from bits_reference import samples
 from program_data import ACCUMULATE, COL, FULL, ROW, ROW_BIAS, ROW_SUMS, TRANS_B, D, Instr, Op
 
@@ -66,7 +73,21 @@ def activation(rng: np.random.Generator) -> None:
         digest(f"act-{fn}", *blocks, bench.view(out, 4, 10_000), bench.view(sums, 4, 1))
 
 
+def flush_denormals(on: bool) -> None:
+    """Through <fenv.h>: glibc keeps MXCSR in the last word of fenv_t on x86-64, FPCR in the first on AArch64."""
+    libm = ctypes.CDLL("libm.so.6")
+    state = (ctypes.c_uint32 * 16)()
+    libm.fegetenv(state)
+    word, flags = (7, 0x8040) if platform.machine() == "x86_64" else (0, 1 << 24)
+    state[word] = state[word] | flags if on else state[word] & ~flags
+    libm.fesetenv(state)
+
+
 if __name__ == "__main__":
-    device()
+    if "--flush-denormals" in sys.argv:
+        flush_denormals(True)
+        assert np.float32(1e-40) * np.float32(1.0) == 0.0, "this host's <fenv.h> works differently"
+    Bench().run()
+    flush_denormals(False)
     for part in (matrix, vector, activation):
         part(np.random.default_rng(11))

@@ -51,8 +51,8 @@ class Bench:
         self.used = 0
 
     def _take(self, size: int) -> int:
-        addr = self.used
-        self.used = (addr + size + 63) // 64 * 64 + 64  # a guard line between blocks
+        addr = (self.used + 63) // 64 * 64 + 64  # a guard line before each block
+        self.used = addr + size
         assert self.used <= SRAM_BYTES, "the test needs more than one core's SRAM"
         return addr
 
@@ -77,6 +77,7 @@ class Bench:
     def run(self, *instrs: Instr, wrote: Iterable[tuple[Operand, int, int]] = ()) -> None:
         """Executes on core 0. `wrote`: (block, rows, cols) of destinations; default: dst of each instruction, rows x cols."""
         hbm = arena()
+        self.used = max(self.used, 1)
         device().write(hbm, self.image[: self.used].tobytes())
         whole = Operand(0, self.used, D.U8)
         program = [

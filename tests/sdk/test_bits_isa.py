@@ -27,8 +27,8 @@ if has("avx512f", "avx512bw", "avx512vl", "avx512dq"):
 
 
 @cache
-def digests(isa: str) -> dict[str, str]:
-    command = [sys.executable, str(HERE / "bits_digest.py")]
+def digests(isa: str, *options: str) -> dict[str, str]:
+    command = [sys.executable, str(HERE / "bits_digest.py"), *options]
     done = subprocess.run(command, env=os.environ | {"RIGI_ISA": isa}, capture_output=True, text=True, check=False, cwd=HERE)
     assert done.returncode == 0, done.stderr
     return dict(line.split() for line in done.stdout.splitlines())
@@ -39,3 +39,7 @@ def test_same_bytes_as_the_portable_build(isa: str) -> None:
     want, got = digests("portable"), digests(isa)
     assert len(want) > 90
     assert {name for name in want if want[name] != got.get(name)} == set()
+
+
+def test_a_host_that_flushes_denormals_changes_nothing() -> None:
+    assert digests(HOST[-1], "--flush-denormals") == digests(HOST[-1])
