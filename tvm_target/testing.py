@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-import sys
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -76,6 +76,7 @@ class DeviceArray:
         self._device = device
         self._pointer = ctypes.c_void_p()
         _call("rigiMalloc", device, ctypes.c_size_t(max(self._host.nbytes, 1)), ctypes.byref(self._pointer))
+        weakref.finalize(self, _sdk().rigiFree, self._pointer)
         if self._host.nbytes:
             _call("rigiMemcpy", self._pointer, self._host.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(self._host.nbytes))
         self._shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
@@ -98,12 +99,6 @@ class DeviceArray:
         if result.nbytes:
             _call("rigiMemcpy", result.ctypes.data_as(ctypes.c_void_p), self._pointer, ctypes.c_size_t(result.nbytes))
         return result
-
-    def __del__(self) -> None:
-        if sys.is_finalizing():
-            return
-        if getattr(self, "_pointer", None) is not None and self._pointer.value:
-            _sdk().rigiFree(self._pointer)
 
 
 def device_cycles(device: int = 0) -> int:
