@@ -1,7 +1,7 @@
 """SGLang's general plug-in entry point: registers what must be known before the server's arguments are parsed.
 
-Every adaptation but one goes through a seam of SGLang 0.5.23 (``SEAMS``); the one hook (``HOOKS``) says why there is no
-seam. SGLang only logs a hook that could not be applied, so tests/sglang checks that each of them took.
+Every adaptation goes through a seam of SGLang 0.5.23 (``SEAMS``), but for two hooks (``HOOKS``) that say why there is no seam.
+SGLang only logs a hook that could not be applied, so tests/sglang checks that each of them took.
 """
 
 from typing import Any
@@ -11,12 +11,13 @@ SEAMS = {
     "sampler": "sampler.register_sampler_backend('pytorch'): SGLang's own sampler looks its backend up by name, so the name stays",
     "fused ops": "fused_op.BaseFusedOp.register_oot_forward for RMSNorm, SiluAndMul and the neox rotary embeddings",
     "kv pool": "SRTPlatform.get_kv_pool_cls",
-    "logits": "SRTPlatform.post_load_model: lm_head.quant_method (fp32 logits), logits_processor class (last rows on the chip)",
+    "logits": "SRTPlatform.post_load_model: the class of logits_processor (fp32 logits, last rows gathered on the chip)",
     "llama layers": "SRTPlatform.post_load_model: decoder layers call the chip's ops directly",
 }
 
 HOOKS = {
     "sglang.srt.constrained.xgrammar_backend.XGrammarGrammar.apply_vocab_mask": "raises for a device type it does not know by name",
+    "sglang.srt.managers.tokenizer_manager.TokenizerManager._validate_one_request": "lets token ids outside of the vocabulary pass",
 }
 
 
@@ -28,7 +29,7 @@ def register() -> None:
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     from sglang_ext.platform import NAME
-    from sglang_ext.serving import grammar
+    from sglang_ext.serving import grammar, token_ids
 
     if NAME in ATTENTION_BACKEND_CHOICES:
         return
@@ -36,6 +37,7 @@ def register() -> None:
     register_attention_backend(NAME)(_attention_backend)
     register_sampler_backend("pytorch", _sampler)
     HookRegistry.register(grammar.TARGET, grammar.apply_vocab_mask, HookType.AROUND)
+    HookRegistry.register(token_ids.TARGET, token_ids.check, HookType.BEFORE)
 
 
 def _attention_backend(runner: Any) -> Any:

@@ -16,7 +16,7 @@ from sglang.srt.platforms.interface import SRTPlatform  # noqa: E402
 from sglang.srt.plugins import load_plugins  # noqa: E402
 
 from sglang_ext.platform import NAME, PAGE_SIZE, RigiPlatform  # noqa: E402
-from sglang_ext.serving import grammar, hooks  # noqa: E402
+from sglang_ext.serving import grammar, hooks, token_ids  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,10 +60,19 @@ def test_attention_backend_and_sampler_are_registered():
     assert _CUSTOM_SAMPLER_FACTORIES["pytorch"] is hooks._sampler
 
 
-def test_the_hook_took():
+def test_the_hook_on_token_ids_took():
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
+
+    manager = SimpleNamespace(model_config=SimpleNamespace(vocab_size=512))
+    for ids, message in (([3, 512], r"input_ids\[1\] is 512.*0 to 511"), ([-1], r"input_ids\[0\] is -1")):
+        with pytest.raises(ValueError, match=message):
+            TokenizerManager._validate_one_request(manager, None, ids)
+
+
+def test_the_hook_on_token_masks_took():
     from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
 
-    assert set(hooks.HOOKS) == {grammar.TARGET}
+    assert set(hooks.HOOKS) == {grammar.TARGET, token_ids.TARGET}
     logits = torch.zeros(2, 70, device="rigi")
     mask = torch.tensor([[1, 0, 0], [-1, -1, 0b111110]], dtype=torch.int32, device="rigi")
     XGrammarGrammar.apply_vocab_mask(None, logits, mask)

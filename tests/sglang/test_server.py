@@ -72,6 +72,13 @@ def test_bad_parameters_are_client_errors(server: Server, options: dict):
     assert server.chat("Hello").status_code == 200
 
 
+def test_a_token_id_that_does_not_exist_is_a_client_error(server: Server):
+    greedy = {"temperature": 0, "max_new_tokens": 4}
+    refused = server.post("/generate", {"input_ids": [5, 99999], "sampling_params": greedy})
+    assert refused.status_code == 400 and "99999" in refused.text and "0 to 511" in refused.text
+    assert server.post("/generate", {"input_ids": [5, 9], "sampling_params": greedy}).status_code == 200
+
+
 def test_penalties_logprobs_and_sampling(server: Server):
     reply = server.chat("Hello", temperature=0.9, top_p=0.8, frequency_penalty=0.5, presence_penalty=0.5, logprobs=True, top_logprobs=3)
     assert reply.status_code == 200, reply.text
