@@ -4,9 +4,13 @@
  * its stream. Streams are the lines of simulated time on a device: each has a clock in cycles; events copy it; waiting for
  * an event moves a stream's clock up to it. Calls named ...Async and launches return at once.
  *
+ * A call may reuse its arguments when it returns; host memory of an asynchronous copy of more than 64 KiB must stay as it is until the
+ * copy is done.
+ *
  * Errors. A call that fails returns a code and leaves a text for rigiGetLastErrorString() of the calling thread. A fault
  * inside a kernel is sticky: it appears at the next synchronizing call and at every later call on that device, which
- * refuses work until rigiDeviceReset(). Nothing here ends the process. All functions are thread-safe.
+ * refuses work until rigiDeviceReset(). Allocation, pointer queries, event records, trace start and stop and host functions go on
+ * meanwhile, so that nobody waits for ever. Nothing here ends the process. All functions are thread-safe.
  */
 #ifndef RIGI_H_
 #define RIGI_H_
@@ -68,7 +72,8 @@ RIGI_API rigiStatus rigiDeviceSetMode(int device, rigiMode mode);
 RIGI_API rigiStatus rigiDeviceGetMode(int device, rigiMode* mode);
 RIGI_API rigiStatus rigiSetNumThreads(int threads); /* host threads that run cores; default RIGI_NUM_THREADS, else the host's, at most 16 */
 
-/* ---- memory. Device pointers are 256-byte aligned; the emulator's are host-addressable. */
+/* ---- memory. Device pointers are 256-byte aligned; the emulator's are host-addressable. Zero bytes give a null pointer, which may be
+ * freed. Freed memory may be handed out again at once: synchronize before touching device memory from the host. */
 RIGI_API rigiStatus rigiMalloc(int device, size_t bytes, void** pointer);
 RIGI_API rigiStatus rigiFree(void* pointer); /* ordered after work already submitted */
 RIGI_API rigiStatus rigiMemGetInfo(int device, size_t* free_bytes, size_t* total_bytes);
@@ -95,7 +100,8 @@ RIGI_API rigiStatus rigiEventElapsedCycles(rigiEvent_t start, rigiEvent_t end, i
 RIGI_API rigiStatus rigiEventElapsedTime(rigiEvent_t start, rigiEvent_t end, double* milliseconds); /* simulated */
 
 /* ---- copies. Over the host link; the direction follows from the pointers. */
-RIGI_API rigiStatus rigiMemcpy(void* dst, const void* src, size_t bytes); /* on the default stream of the device concerned; returns when done */
+RIGI_API rigiStatus rigiMemcpy(void* dst, const void* src,
+                               size_t bytes); /* on the default stream of the device concerned; returns when done */
 RIGI_API rigiStatus rigiMemcpyAsync(void* dst, const void* src, size_t bytes, rigiStream_t stream);
 RIGI_API rigiStatus rigiMemset(void* dst, int value, size_t bytes);
 RIGI_API rigiStatus rigiMemsetAsync(void* dst, int value, size_t bytes, rigiStream_t stream);
@@ -124,10 +130,11 @@ RIGI_API rigiStatus rigiLaunchKernel(rigiKernel_t kernel, rigiStream_t stream, c
 
 /* A program as data: straight-line instructions for every core and phase, without a compiler. The instructions of core c in
  * phase p are instrs[offsets[p * cores + c]] up to instrs[offsets[p * cores + c + 1]]; offsets has phases * cores + 1 entries. */
-RIGI_API rigiStatus rigiLaunchProgram(rigiStream_t stream, const char* name, const rigi_instr* instrs, const uint64_t* offsets, uint32_t phases);
+RIGI_API rigiStatus rigiLaunchProgram(rigiStream_t stream, const char* name, const rigi_instr* instrs, const uint64_t* offsets,
+                                      uint32_t phases);
 
 /* Simulated cost of what ran on a stream's device since the last call: launches, cycles, by kernel name; as JSON
- * {"launches": n, "cycles": n, "kernels": {"name": {"launches": n, "cycles": n}}}. Synchronizes. Freed with free(). */
+ * {"launches": n, "cycles": n, "kernels": {"name": {"launches": n, "cycles": n}}, "copies": {...}}. Synchronizes. Freed with free(). */
 RIGI_API rigiStatus rigiDeviceTakeStatistics(int device, char** json);
 
 /* ---- instruction trace: one JSON object a line, see the chip manual. Launches from Start to Stop are written. Timed mode only. */

@@ -83,15 +83,30 @@ typedef enum rigi_op {
 
 typedef enum rigi_group { RIGI_GROUP_ROW = 0, RIGI_GROUP_COL = 1, RIGI_GROUP_ALL = 2 } rigi_group;
 typedef enum rigi_binary {
-  RIGI_ADD = 0, RIGI_SUB = 1, RIGI_MUL = 2, RIGI_DIV = 3,
+  RIGI_ADD = 0,
+  RIGI_SUB = 1,
+  RIGI_MUL = 2,
+  RIGI_DIV = 3,
   RIGI_MAX = 4, /* if either is NaN the result is NaN */
   RIGI_MIN = 5
 } rigi_binary;
 typedef enum rigi_compare { RIGI_LT = 0, RIGI_LE = 1, RIGI_GT = 2, RIGI_GE = 3, RIGI_EQ = 4, RIGI_NE = 5 } rigi_compare;
 typedef enum rigi_reduce { RIGI_SUM = 0, RIGI_RMAX = 1 } rigi_reduce;
 typedef enum rigi_act {
-  RIGI_IDENTITY = 0, RIGI_EXP = 1, RIGI_EXP2 = 2, RIGI_LOG = 3, RIGI_TANH = 4, RIGI_SIGMOID = 5, RIGI_SILU = 6,
-  RIGI_GELU = 7, RIGI_GELU_TANH = 8, RIGI_RSQRT = 9, RIGI_SQRT = 10, RIGI_RECIPROCAL = 11, RIGI_SIN = 12, RIGI_COS = 13,
+  RIGI_IDENTITY = 0,
+  RIGI_EXP = 1,
+  RIGI_EXP2 = 2,
+  RIGI_LOG = 3,
+  RIGI_TANH = 4,
+  RIGI_SIGMOID = 5,
+  RIGI_SILU = 6,
+  RIGI_GELU = 7,
+  RIGI_GELU_TANH = 8,
+  RIGI_RSQRT = 9,
+  RIGI_SQRT = 10,
+  RIGI_RECIPROCAL = 11,
+  RIGI_SIN = 12,
+  RIGI_COS = 13,
   RIGI_ACT_COUNT = 14
 } rigi_act;
 

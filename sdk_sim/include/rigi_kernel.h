@@ -72,7 +72,9 @@ class Core {
   /* DMA: rows x bytes */
   void load(Operand dst, Hbm src, int64_t rows, int64_t bytes) { dma(RIGI_LOAD, 0, dst, {}, {}, src, rows, bytes); }
   void gather(Operand dst, Hbm src, Operand index, int64_t rows, int64_t bytes) { dma(RIGI_GATHER, 0, dst, index, {}, src, rows, bytes); }
-  void load_multicast(Operand dst, Hbm src, int64_t rows, int64_t bytes, int group) { dma(RIGI_LOAD_MULTICAST, group, dst, {}, {}, src, rows, bytes); }
+  void load_multicast(Operand dst, Hbm src, int64_t rows, int64_t bytes, int group) {
+    dma(RIGI_LOAD_MULTICAST, group, dst, {}, {}, src, rows, bytes);
+  }
   void store(Hbm dst, Operand src, int64_t rows, int64_t bytes) { dma(RIGI_STORE, 0, {}, src, {}, dst, rows, bytes); }
   void scatter(Hbm dst, Operand src, Operand index, int64_t rows, int64_t bytes) { dma(RIGI_SCATTER, 0, {}, src, index, dst, rows, bytes); }
   void store_add(Hbm dst, Operand src, int64_t rows, int64_t bytes) { dma(RIGI_STORE_ADD, 0, {}, src, {}, dst, rows, bytes); }
@@ -103,14 +105,22 @@ class Core {
 
   /* vector: rows x cols */
   void binary(int fn, Operand dst, Operand a, Operand b, int64_t rows, int64_t cols) { vec(RIGI_BINARY, fn, dst, a, b, {}, rows, cols, 0); }
-  void compare(int fn, Operand dst, Operand a, Operand b, int64_t rows, int64_t cols) { vec(RIGI_COMPARE, fn, dst, a, b, {}, rows, cols, 0); }
-  void select(Operand dst, Operand cond, Operand a, Operand b, int64_t rows, int64_t cols) { vec(RIGI_SELECT, 0, dst, a, b, cond, rows, cols, 0); }
+  void compare(int fn, Operand dst, Operand a, Operand b, int64_t rows, int64_t cols) {
+    vec(RIGI_COMPARE, fn, dst, a, b, {}, rows, cols, 0);
+  }
+  void select(Operand dst, Operand cond, Operand a, Operand b, int64_t rows, int64_t cols) {
+    vec(RIGI_SELECT, 0, dst, a, b, cond, rows, cols, 0);
+  }
   void cast(Operand dst, Operand a, int64_t rows, int64_t cols) { vec(RIGI_CAST, 0, dst, a, {}, {}, rows, cols, 0); }
   void copy(Operand dst, Operand a, int64_t rows, int64_t cols) { vec(RIGI_COPY, 0, dst, a, {}, {}, rows, cols, 0); }
   void transpose(Operand dst, Operand a, int64_t rows, int64_t cols) { vec(RIGI_TRANSPOSE, 0, dst, a, {}, {}, rows, cols, 0); }
   void reduce(int fn, Operand dst, Operand a, int64_t rows, int64_t cols) { vec(RIGI_REDUCE, fn, dst, a, {}, {}, rows, cols, 0); }
-  void take(Operand dst, Operand a, Operand index, int64_t rows, int64_t cols, int64_t depth) { vec(RIGI_TAKE, 0, dst, a, index, {}, rows, cols, depth); }
-  void topk(Operand values, Operand indices, Operand a, int64_t rows, int64_t cols, int64_t k) { vec(RIGI_TOPK, 0, values, a, {}, indices, rows, cols, k); }
+  void take(Operand dst, Operand a, Operand index, int64_t rows, int64_t cols, int64_t depth) {
+    vec(RIGI_TAKE, 0, dst, a, index, {}, rows, cols, depth);
+  }
+  void topk(Operand values, Operand indices, Operand a, int64_t rows, int64_t cols, int64_t k) {
+    vec(RIGI_TOPK, 0, values, a, {}, indices, rows, cols, k);
+  }
   void iota(Operand dst, double start, double row_step, double col_step, int64_t rows, int64_t cols) {
     rigi_instr i = make(RIGI_IOTA, 0, rows, cols);
     i.dst = dst;
@@ -121,18 +131,28 @@ class Core {
   }
 
   /* activation: dst = fn(a * scale + bias) */
-  void act(int fn, Operand dst, Operand a, double scale, double bias, int64_t rows, int64_t cols) { activation(fn, dst, a, {}, {}, 0, scale, bias, rows, cols); }
-  void act_bias(int fn, Operand dst, Operand a, double scale, Operand bias, int64_t rows, int64_t cols) { activation(fn, dst, a, bias, {}, RIGI_ROW_BIAS, scale, 0, rows, cols); }
-  void act_sums(int fn, Operand dst, Operand a, double scale, double bias, Operand sums, int64_t rows, int64_t cols) { activation(fn, dst, a, {}, sums, RIGI_ROW_SUMS, scale, bias, rows, cols); }
+  void act(int fn, Operand dst, Operand a, double scale, double bias, int64_t rows, int64_t cols) {
+    activation(fn, dst, a, {}, {}, 0, scale, bias, rows, cols);
+  }
+  void act_bias(int fn, Operand dst, Operand a, double scale, Operand bias, int64_t rows, int64_t cols) {
+    activation(fn, dst, a, bias, {}, RIGI_ROW_BIAS, scale, 0, rows, cols);
+  }
+  void act_sums(int fn, Operand dst, Operand a, double scale, double bias, Operand sums, int64_t rows, int64_t cols) {
+    activation(fn, dst, a, {}, sums, RIGI_ROW_SUMS, scale, bias, rows, cols);
+  }
   void act_bias_sums(int fn, Operand dst, Operand a, double scale, Operand bias, Operand sums, int64_t rows, int64_t cols) {
     activation(fn, dst, a, bias, sums, RIGI_ROW_BIAS | RIGI_ROW_SUMS, scale, 0, rows, cols);
   }
 
   /* scalars for the sequencer */
   template <typename T>
-  T scalar_load(uint64_t address) { return bits<T>(core_->ops->scalar_load(core_->state, address, sizeof(T))); }
+  T scalar_load(uint64_t address) {
+    return bits<T>(core_->ops->scalar_load(core_->state, address, sizeof(T)));
+  }
   template <typename T>
-  T scalar_read(int64_t address) { return bits<T>(core_->ops->scalar_read(core_->state, static_cast<uint32_t>(address), sizeof(T))); }
+  T scalar_read(int64_t address) {
+    return bits<T>(core_->ops->scalar_read(core_->state, static_cast<uint32_t>(address), sizeof(T)));
+  }
 
   void at(uint32_t line) { line_ = line; } /* source line of what follows, for diagnostics */
 

@@ -128,7 +128,8 @@ uint64_t round_up(uint64_t n, uint64_t d) { return ceil_div(n, d) * d; }
 Cost dma_cost(const rigi_instr& i, const Chip& chip) {
   const uint64_t row_bytes = i.op == RIGI_FILL ? bytes_of(i.dst, i.cols) : i.cols;
   const bool indexed = i.op == RIGI_GATHER || i.op == RIGI_SCATTER;
-  const uint64_t busy = chip.dma_setup + ceil_div(i.rows * row_bytes, chip.dma_bytes_per_cycle) + (indexed ? uint64_t{chip.dma_cycles_per_index} * i.rows : 0);
+  const uint64_t busy = chip.dma_setup + ceil_div(i.rows * row_bytes, chip.dma_bytes_per_cycle) +
+                        (indexed ? uint64_t{chip.dma_cycles_per_index} * i.rows : 0);
   Cost cost{static_cast<uint32_t>(busy), chip.dma_latency, 0, 0, 0};
   if (i.op == RIGI_FILL) {
     cost.latency = 0;

@@ -49,7 +49,9 @@ void Schedule::begin(uint32_t launch_cost) {
 // whose partners must name the same bytes.
 void Schedule::record(int core, const rigi_instr& i) {
   Recording& recording = recordings_[core];
-  const auto operand = [](const rigi_operand& o) { return (uint64_t{o.addr} << 32 | static_cast<uint32_t>(o.stride)) * 31 + (uint64_t{o.dtype} << 8 | o.bcast); };
+  const auto operand = [](const rigi_operand& o) {
+    return (uint64_t{o.addr} << 32 | static_cast<uint32_t>(o.stride)) * 31 + (uint64_t{o.dtype} << 8 | o.bcast);
+  };
   uint64_t x = mix(uint64_t{i.op} | uint64_t{i.fn} << 8 | uint64_t{i.flags} << 16 | uint64_t{i.depth} << 32, operand(i.dst));
   uint64_t y = mix(uint64_t{i.rows} << 32 | i.cols, operand(i.a));
   x = mix(x, operand(i.b));
@@ -118,7 +120,8 @@ void Schedule::resolve_launch() {
   }
   for (uint32_t c = 0; c < cores_.size(); ++c) {
     const CoreTimeline& line = cores_[c];
-    const bool stuck = std::any_of(std::begin(line.queues), std::end(line.queues), [](const Queue& queue) { return !queue.pending.empty(); });
+    const bool stuck =
+        std::any_of(std::begin(line.queues), std::end(line.queues), [](const Queue& queue) { return !queue.pending.empty(); });
     if (stuck || line.next < line.nodes.size()) {
       throw Fault("core " + std::to_string(c) +
                   " waits for ever at a load_multicast: not every core of its group issues the same number of multicasts; "
@@ -202,7 +205,8 @@ void Schedule::collect_hazards(CoreTimeline& line, const Node& node, uint32_t in
     const Node& earlier = line.nodes[other];
     if (earlier.resolved && earlier.done <= issue) continue;  // over before this one, or any later one, is issued
     line.window[kept++] = other;
-    const bool near_write = earlier.write_lo < std::max(node.read_hi, node.write_hi) && std::min(node.read_lo, node.write_lo) < earlier.write_hi;
+    const bool near_write =
+        earlier.write_lo < std::max(node.read_hi, node.write_hi) && std::min(node.read_lo, node.write_lo) < earlier.write_hi;
     if (near_write && writes_meet(earlier, node)) {
       if (earlier.resolved) {
         pending->ready = std::max(pending->ready, earlier.done);
@@ -317,7 +321,8 @@ void Schedule::resolve(uint32_t core, int engine, uint64_t start, uint64_t end) 
 std::vector<uint32_t> Schedule::receivers(uint32_t core, uint8_t group) const {
   std::vector<uint32_t> list;
   for (uint32_t c = 0; c < chip_.cores(); ++c) {
-    const bool in = group == RIGI_GROUP_ALL || (group == RIGI_GROUP_ROW ? c / chip_.grid_cols == core / chip_.grid_cols : c % chip_.grid_cols == core % chip_.grid_cols);
+    const bool in = group == RIGI_GROUP_ALL || (group == RIGI_GROUP_ROW ? c / chip_.grid_cols == core / chip_.grid_cols
+                                                                        : c % chip_.grid_cols == core % chip_.grid_cols);
     if (in) list.push_back(c);
   }
   return list;
@@ -342,9 +347,11 @@ void Schedule::request_multicast(uint32_t core, int engine, uint64_t start) {
   } else {
     const Node& first = cores_[cast.first_core].nodes[cast.first_node];
     const Span &x = first.spans[0], &y = node.spans[0];
-    if (first.hbm != node.hbm || first.hbm_stride != node.hbm_stride || first.rows != node.rows || first.cols != node.cols || x.addr != y.addr || x.stride != y.stride) {
-      throw Fault("load_multicast of core " + std::to_string(core) + " (instruction " + std::to_string(index) + ") differs from its partner in core " + std::to_string(cast.first_core) +
-                  " (instruction " + std::to_string(cast.first_node) + "): destination, HBM block and sizes must be equal in every receiver");
+    if (first.hbm != node.hbm || first.hbm_stride != node.hbm_stride || first.rows != node.rows || first.cols != node.cols ||
+        x.addr != y.addr || x.stride != y.stride) {
+      throw Fault("load_multicast of core " + std::to_string(core) + " (instruction " + std::to_string(index) +
+                  ") differs from its partner in core " + std::to_string(cast.first_core) + " (instruction " +
+                  std::to_string(cast.first_node) + "): destination, HBM block and sizes must be equal in every receiver");
     }
     if (core < cast.first_core) {
       cast.first_core = core;

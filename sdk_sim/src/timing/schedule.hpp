@@ -2,10 +2,10 @@
 //
 // The cores' programs are recorded while they run (add, scalar_load, scalar_read, barrier) and resolved afterwards by finish().
 // Recording is on the path of every instruction, so it only copies and hashes; a launch whose programs were seen before, which
-// is what serving mostly consists of, takes its cycles from memory. Resolution is a discrete-event simulation with one shared resource, HBM. All else follows from a core's own past, so
-// each core is carried forward, barriers included, until nothing more can be known without an HBM grant; then the request with the
-// smallest (start, core, index) is granted. That order is the server's: whatever is still unknown depends on an ungranted request
-// and therefore starts later than it.
+// is what serving mostly consists of, takes its cycles from memory. Resolution is a discrete-event simulation with one shared resource,
+// HBM. All else follows from a core's own past, so each core is carried forward, barriers included, until nothing more can be known without
+// an HBM grant; then the request with the smallest (start, core, index) is granted. That order is the server's: whatever is still unknown
+// depends on an ungranted request and therefore starts later than it.
 #pragma once
 
 #include <cstdint>
@@ -120,7 +120,8 @@ class Schedule {
   std::vector<uint32_t> receivers(uint32_t core, uint8_t group) const;
   uint64_t multicast_key(uint32_t core, uint8_t group, uint32_t ordinal) const;
   uint64_t program_hash() const;
-  void write_node(std::string& out, uint64_t launch, const char* kernel, uint32_t core, uint32_t index, const Node& node, uint64_t hbm_base, uint32_t multicasts[3]) const;
+  void write_node(std::string& out, uint64_t launch, const char* kernel, uint32_t core, uint32_t index, const Node& node, uint64_t hbm_base,
+                  uint32_t multicasts[3]) const;
 
   const Chip& chip_;
   uint32_t launch_cost_ = 0;

@@ -10,7 +10,8 @@ void append_spans(std::string& out, const char* key, const Span* spans, int coun
   out += ",\"" + std::string(key) + "\":[";
   for (int s = 0; s < count; ++s) {
     if (s != 0) out += ',';
-    out += '[' + std::to_string(spans[s].addr) + ',' + std::to_string(spans[s].row_bytes) + ',' + std::to_string(spans[s].rows) + ',' + std::to_string(spans[s].stride) + ']';
+    out += '[' + std::to_string(spans[s].addr) + ',' + std::to_string(spans[s].row_bytes) + ',' + std::to_string(spans[s].rows) + ',' +
+           std::to_string(spans[s].stride) + ']';
   }
   out += ']';
 }
@@ -23,10 +24,14 @@ std::string node_op_name(const Node& node) {
 
 }  // namespace
 
-void Schedule::write_node(std::string& out, uint64_t launch, const char* kernel, uint32_t core, uint32_t index, const Node& node, uint64_t hbm_base, uint32_t multicasts[3]) const {
-  out += "{\"launch\":" + std::to_string(launch) + ",\"kernel\":\"" + kernel + "\",\"core\":" + std::to_string(core) + ",\"phase\":" + std::to_string(node.phase) +
-         ",\"index\":" + std::to_string(index) + ",\"engine\":\"" + engine_name(node.engine) + "\",\"op\":\"" + node_op_name(node) + "\",\"args\":{";
-  const auto field = [&](const char* name, uint64_t value, bool first = false) { out += std::string(first ? "\"" : ",\"") + name + "\":" + std::to_string(value); };
+void Schedule::write_node(std::string& out, uint64_t launch, const char* kernel, uint32_t core, uint32_t index, const Node& node,
+                          uint64_t hbm_base, uint32_t multicasts[3]) const {
+  out += "{\"launch\":" + std::to_string(launch) + ",\"kernel\":\"" + kernel + "\",\"core\":" + std::to_string(core) +
+         ",\"phase\":" + std::to_string(node.phase) + ",\"index\":" + std::to_string(index) + ",\"engine\":\"" + engine_name(node.engine) +
+         "\",\"op\":\"" + node_op_name(node) + "\",\"args\":{";
+  const auto field = [&](const char* name, uint64_t value, bool first = false) {
+    out += std::string(first ? "\"" : ",\"") + name + "\":" + std::to_string(value);
+  };
   switch (node.engine) {
     case Engine::Load:
     case Engine::Store:
@@ -62,7 +67,8 @@ void Schedule::write_node(std::string& out, uint64_t launch, const char* kernel,
   append_spans(out, "writes", node.spans + node.num_reads, node.num_writes);
   if (node.hbm_bytes != 0 || (node.engine == Engine::Scalar && node.num_reads == 0)) {
     const uint64_t offset = node.hbm - hbm_base;
-    out += ",\"hbm\":[[" + std::to_string(offset) + ',' + std::to_string(node.cols) + ',' + std::to_string(node.rows) + ',' + std::to_string(node.hbm_stride) + "]]";
+    out += ",\"hbm\":[[" + std::to_string(offset) + ',' + std::to_string(node.cols) + ',' + std::to_string(node.rows) + ',' +
+           std::to_string(node.hbm_stride) + "]]";
   } else {
     out += ",\"hbm\":[]";
   }

@@ -23,7 +23,9 @@ class Checker {
   Checker(const rigi_instr& i, const Chip& chip, HbmRange hbm) : i_(i), chip_(chip), hbm_(hbm) {}
 
   void size(const char* name, uint32_t n) const {
-    if (n == 0 || n > (1U << 26)) fault(std::string(name) + " is " + (n == 0xffffffffU ? "negative or over 32 bits" : std::to_string(n)) + "; allowed: 1 to " + std::to_string(1U << 26));
+    if (n == 0 || n > (1U << 26))
+      fault(std::string(name) + " is " + (n == 0xffffffffU ? "negative or over 32 bits" : std::to_string(n)) + "; allowed: 1 to " +
+            std::to_string(1U << 26));
   }
   void dtype(const char* name, const rigi_operand& o, uint32_t allowed) const {
     if (o.bcast == RIGI_IMM) return;
@@ -32,7 +34,8 @@ class Checker {
       for (uint8_t d = 0; d < RIGI_DTYPE_COUNT; ++d) {
         if (((allowed >> d) & 1U) != 0) list += std::string(list.empty() ? "" : ", ") + dtype_name(d);
       }
-      fault(std::string("operand ") + name + " has dtype " + (o.dtype < RIGI_DTYPE_COUNT ? dtype_name(o.dtype) : std::to_string(o.dtype)) + "; allowed: " + list);
+      fault(std::string("operand ") + name + " has dtype " + (o.dtype < RIGI_DTYPE_COUNT ? dtype_name(o.dtype) : std::to_string(o.dtype)) +
+            "; allowed: " + list);
     }
   }
   void no_bcast(const char* name, const rigi_operand& o) const {
@@ -46,19 +49,23 @@ class Checker {
     if (o.bcast == RIGI_ROW) rows = 1;
     if (o.bcast == RIGI_COL) row_bytes = element;
     if (o.addr % chip_.line_bytes != 0) {
-      fault(std::string("operand ") + name + " starts at SRAM byte " + hex(o.addr) + ", which is not " + std::to_string(chip_.line_bytes) + "-byte aligned");
+      fault(std::string("operand ") + name + " starts at SRAM byte " + hex(o.addr) + ", which is not " + std::to_string(chip_.line_bytes) +
+            "-byte aligned");
     }
     if (rows > 1) {
       if (o.stride < 0 || (written && static_cast<uint64_t>(o.stride) < row_bytes)) {
-        fault(std::string("operand ") + name + " has a row stride of " + std::to_string(o.stride) + " bytes for rows of " + std::to_string(row_bytes) + " bytes");
+        fault(std::string("operand ") + name + " has a row stride of " + std::to_string(o.stride) + " bytes for rows of " +
+              std::to_string(row_bytes) + " bytes");
       }
       if (o.stride % static_cast<int32_t>(element) != 0) {
-        fault(std::string("operand ") + name + " has a row stride of " + std::to_string(o.stride) + " bytes, which is not a multiple of its element size " + std::to_string(element));
+        fault(std::string("operand ") + name + " has a row stride of " + std::to_string(o.stride) +
+              " bytes, which is not a multiple of its element size " + std::to_string(element));
       }
     }
     const uint64_t end = o.addr + (rows - 1) * static_cast<uint64_t>(rows > 1 ? o.stride : 0) + row_bytes;
     if (end > chip_.sram_bytes) {
-      fault(std::string("operand ") + name + " covers SRAM bytes " + hex(o.addr) + " to " + hex(end) + ", past the end of the scratchpad (" + hex(chip_.sram_bytes) + ")");
+      fault(std::string("operand ") + name + " covers SRAM bytes " + hex(o.addr) + " to " + hex(end) +
+            ", past the end of the scratchpad (" + hex(chip_.sram_bytes) + ")");
     }
   }
   void elements(const char* name, const rigi_operand& o, uint64_t rows, uint64_t cols, bool written = false) const {
@@ -76,8 +83,9 @@ class Checker {
     const __int128 lo = first < last ? first : last;
     const __int128 hi = (first < last ? last : first) + row_bytes;
     if (lo < hbm_.base || hi > static_cast<__int128>(hbm_.base) + hbm_.bytes) {
-      fault("HBM block at " + hex(i_.hbm) + " (" + std::to_string(rows) + " rows of " + std::to_string(row_bytes) + " bytes, " + std::to_string(i_.hbm_stride) +
-            " apart) is not inside the device's HBM [" + hex(hbm_.base) + ", " + hex(hbm_.base + hbm_.bytes) + ")");
+      fault("HBM block at " + hex(i_.hbm) + " (" + std::to_string(rows) + " rows of " + std::to_string(row_bytes) + " bytes, " +
+            std::to_string(i_.hbm_stride) + " apart) is not inside the device's HBM [" + hex(hbm_.base) + ", " +
+            hex(hbm_.base + hbm_.bytes) + ")");
     }
   }
 
@@ -115,7 +123,8 @@ void check_dma(const rigi_instr& i, int core, const Chip& chip, const Checker& c
       check.in_hbm(1, i.cols);
       return;
     case RIGI_SEND:
-      if (i.target >= chip.cores()) fault("send to core " + std::to_string(i.target) + "; the chip has cores 0 to " + std::to_string(chip.cores() - 1));
+      if (i.target >= chip.cores())
+        fault("send to core " + std::to_string(i.target) + "; the chip has cores 0 to " + std::to_string(chip.cores() - 1));
       if (i.target == core) fault("send to the sending core itself (" + std::to_string(core) + "); use copy");
       check.block("a", i.a, i.rows, i.cols, 1, false);
       check.no_bcast("a", i.a);
@@ -129,21 +138,26 @@ void check_dma(const rigi_instr& i, int core, const Chip& chip, const Checker& c
       return;
     case RIGI_STORE_ADD:
       check.dtype("a", i.a, bit(RIGI_F32) | bit(RIGI_BF16));
-      if (i.cols % dtype_bytes(i.a.dtype) != 0) fault("store_add of " + std::to_string(i.cols) + " bytes a row, not a whole number of " + dtype_name(i.a.dtype));
+      if (i.cols % dtype_bytes(i.a.dtype) != 0)
+        fault("store_add of " + std::to_string(i.cols) + " bytes a row, not a whole number of " + dtype_name(i.a.dtype));
       [[fallthrough]];
     default:
       check.block("a", i.a, i.rows, i.cols, 1, false);
       check.no_bcast("a", i.a);
       check.in_hbm(i.rows, i.cols);
       if (i.rows > 1 && (i.hbm_stride < 0 ? -i.hbm_stride : i.hbm_stride) < static_cast<int64_t>(i.cols)) {
-        fault("rows of " + std::to_string(i.cols) + " bytes stored " + std::to_string(i.hbm_stride) + " bytes apart overlap each other in HBM");
+        fault("rows of " + std::to_string(i.cols) + " bytes stored " + std::to_string(i.hbm_stride) +
+              " bytes apart overlap each other in HBM");
       }
   }
 }
 
 void check_mma(const rigi_instr& i, const Checker& check) {
   check.size("K", i.depth);
-  const uint32_t pair = i.a.dtype == RIGI_BF16 ? bit(RIGI_BF16) : i.a.dtype == RIGI_F16 ? bit(RIGI_F16) : i.a.dtype == RIGI_I8 ? bit(RIGI_I8) : kFp8;
+  const uint32_t pair = i.a.dtype == RIGI_BF16  ? bit(RIGI_BF16)
+                        : i.a.dtype == RIGI_F16 ? bit(RIGI_F16)
+                        : i.a.dtype == RIGI_I8  ? bit(RIGI_I8)
+                                                : kFp8;
   check.dtype("a", i.a, bit(RIGI_BF16) | bit(RIGI_F16) | kFp8 | bit(RIGI_I8));
   check.dtype("b", i.b, pair);
   check.dtype("c (dst)", i.dst, i.a.dtype == RIGI_I8 ? bit(RIGI_I32) : bit(RIGI_F32));
@@ -163,7 +177,9 @@ void check_vector(const rigi_instr& i, const Checker& check) {
   if (i.op != RIGI_IOTA) check.dtype("a", i.a, sources);
   check.dtype("dst", i.dst, kVector);
   const auto same = [&](const rigi_operand& o) {
-    if (o.bcast == RIGI_IMM || o.dtype != i.dst.dtype) fault(std::string("dst is ") + dtype_name(i.dst.dtype) + " but a is another dtype or a constant; this instruction moves raw bits, use cast");
+    if (o.bcast == RIGI_IMM || o.dtype != i.dst.dtype)
+      fault(std::string("dst is ") + dtype_name(i.dst.dtype) +
+            " but a is another dtype or a constant; this instruction moves raw bits, use cast");
   };
   switch (i.op) {
     case RIGI_BINARY:
