@@ -30,8 +30,11 @@ def run(model: Path | None, messages: list[str], max_new_tokens: int, as_json: b
         console = Console(file=terminal)
         model = _model(model, console)
         _check_kernels()
-        with step(console, "reading the tokenizer"):
-            texts = chat_texts(model, messages)
+        try:
+            with step(console, "reading the tokenizer"):
+                texts = chat_texts(model, messages)
+        except (OSError, ValueError) as error:
+            raise DemoError(f"{model}: {error}") from error
         engine = ChipEngine(model, log, timed=True, terminal=terminal)
         try:
             with step(console, "starting SGLang's engine on the chip (timed mode)"):
