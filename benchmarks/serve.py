@@ -7,6 +7,7 @@ engine in timed mode. transformers runs before and after the engine, never at th
 import json
 import random
 import statistics
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,9 @@ def measure(folder: Path, tokens: int, repeat: int, log: Path, console: Any) -> 
     decode: dict[str, float] = {}
     prefill: dict[str, float] = {}
     with step(console, "starting the engine (functional mode)"):
-        engine = ChipEngine(folder, log, timed=False, terminal=terminal).__enter__()
-    with engine:
+        engine = ChipEngine(folder, log, timed=False, terminal=terminal)
+        engine.start()
+    with closing(engine):
         _decode(engine, prompt, 1, 8)
         for batch in DECODE_BATCHES:
             with step(console, f"decode, batch {batch}"):
@@ -76,8 +78,9 @@ def measure(folder: Path, tokens: int, repeat: int, log: Path, console: Any) -> 
                 prefill[str(length)] = _median(_prefill(engine, length, seed) for seed in range(repeat))
     speeds.append(transformers())
     with step(console, "starting the engine (timed mode)"):
-        engine = ChipEngine(folder, log, timed=True, terminal=terminal).__enter__()
-    with engine, step(console, "simulated times"):
+        engine = ChipEngine(folder, log, timed=True, terminal=terminal)
+        engine.start()
+    with closing(engine), step(console, "simulated times"):
         simulated = _simulated(engine, prompt)
     best = max(speeds)
     return {

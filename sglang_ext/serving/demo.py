@@ -38,7 +38,7 @@ def run(model: Path | None, messages: list[str], max_new_tokens: int, as_json: b
         engine = ChipEngine(model, log, timed=True, terminal=terminal)
         try:
             with step(console, "starting SGLang's engine on the chip (timed mode)"):
-                engine.__enter__()
+                engine.start()
             with step(console, "first tokens: loading the kernels"):
                 engine.generate(texts[:1], {"temperature": 0, "max_new_tokens": 4})
                 engine.engine.flush_cache()
@@ -48,8 +48,7 @@ def run(model: Path | None, messages: list[str], max_new_tokens: int, as_json: b
         except EngineError as error:
             raise DemoError(str(error)) from error
         finally:
-            if engine.start_s:
-                engine.__exit__()
+            engine.close()
     result = _result(model, messages, answers, steps, engine.start_s, time.monotonic() - begin)
     if as_json:
         print(json.dumps(result))

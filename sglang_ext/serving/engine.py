@@ -55,7 +55,7 @@ def quiet(log: Path) -> Iterator[TextIO]:
 
 
 class ChipEngine:
-    """SGLang's Engine with the chip as its device. Use as a context manager, inside `quiet`.
+    """SGLang's Engine with the chip as its device: `start` it, `close` it, inside `quiet`.
 
     timed: simulate time (`RIGI_MODE=timed`) or only compute (faster on the host). Steps are logged to `steps`.
     """
@@ -68,7 +68,8 @@ class ChipEngine:
         self._folder = tempfile.TemporaryDirectory(prefix="rigi-steps-")
         self._steps = Path(self._folder.name) / "steps.jsonl"
 
-    def __enter__(self) -> "ChipEngine":
+    def start(self) -> None:
+        """Loads the model; takes seconds. Raises EngineError."""
         environment = {"RIGI_STEP_LOG": str(self._steps), "RIGI_MODE": "timed" if self.timed else "functional"}
         previous = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
@@ -86,11 +87,12 @@ class ChipEngine:
             for name, value in previous.items():
                 os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
         self.start_s = time.monotonic() - begin
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.engine.shutdown()
-        self._folder.cleanup()
+    def close(self) -> None:
+        """Ends the engine's processes, if it was started."""
+        if self.start_s:
+            self.engine.shutdown()
+            self._folder.cleanup()
 
     def generate(
         self, prompts: list[str] | list[list[int]], sampling: dict[str, Any], on_text: Callable[[int, Answer], None] = lambda *_: None
