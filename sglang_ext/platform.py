@@ -80,6 +80,7 @@ class RigiPlatform(SRTPlatform):
             if getattr(server_args, name) in (None, "auto"):
                 setattr(server_args, name, value)
         server_args.disable_custom_all_reduce = True
+        server_args.sleep_on_idle = True  # an idle scheduler would spin on a core that the emulated chip needs
 
     def get_default_attention_backend(self) -> str:
         return NAME

@@ -106,6 +106,7 @@ def test_defaults_fill_only_what_is_open():
     filled = arguments(max_total_tokens=4096)
     current_platform.apply_server_args_defaults(filled)
     assert (filled.attention_backend, filled.page_size, filled.dtype, filled.max_total_tokens) == (NAME, PAGE_SIZE, "bfloat16", 4096)
+    assert filled.sleep_on_idle
 
 
 @pytest.mark.parametrize(
