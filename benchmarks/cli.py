@@ -15,7 +15,9 @@ from benchmarks.parity import parity
 from benchmarks.serve import serve
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-TRACE = click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write the instruction trace of the measured launch here.")
+TRACE = click.option(
+    "--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write the instruction trace of the measured launch here."
+)
 SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random operands.")
 SIZE = click.IntRange(min=1)
 
@@ -27,7 +29,9 @@ def emit(result: dict[str, Any], as_json: bool) -> None:
         return
     shape = " ".join(f"{name}={value}" for name, value in result["shape"].items())
     table = Table(title=f"{result['op']}  {shape}", title_justify="left", show_header=False)
-    table.add_row("simulated cycles", f"{result['cycles']:,}", f"{result['simulated_us']:,.1f} us on the chip, {result['launches']} launch(es)")
+    table.add_row(
+        "simulated cycles", f"{result['cycles']:,}", f"{result['simulated_us']:,.1f} us on the chip, {result['launches']} launch(es)"
+    )
     table.add_row("ideal cycles", f"{result['ideal_cycles']:,.0f}", f"bound by {result['limit']}")
     table.add_row("utilization", f"{result['utilization']:.3f}", "ideal / simulated")
     table.add_row("largest error", f"{result['max_error']:.2e}", "against fp32 torch on the CPU")
@@ -80,11 +84,17 @@ def gemm(m: int, n: int, k: int, dtype: str, seed: int, trace: Path | None, as_j
 @SEED
 @TRACE
 @JSON
-def attention_prefill(seq: int, heads: int, kv_heads: int, head_dim: int, prefix: int, page: int, seed: int, trace: Path | None, as_json: bool) -> None:
+def attention_prefill(
+    seq: int, heads: int, kv_heads: int, head_dim: int, prefix: int, page: int, seed: int, trace: Path | None, as_json: bool
+) -> None:
     """Causal attention of new tokens over a paged cache, one request."""
     from . import kernels
 
-    run(lambda: kernels.attention_prefill(seq, heads, kv_heads, head_dim, prefix, page, trace, seed), as_json, f"attention over {prefix} + {seq} tokens")
+    run(
+        lambda: kernels.attention_prefill(seq, heads, kv_heads, head_dim, prefix, page, trace, seed),
+        as_json,
+        f"attention over {prefix} + {seq} tokens",
+    )
 
 
 @bench.command("attention-decode")
@@ -97,11 +107,17 @@ def attention_prefill(seq: int, heads: int, kv_heads: int, head_dim: int, prefix
 @SEED
 @TRACE
 @JSON
-def attention_decode(batch: int, kv: int, heads: int, kv_heads: int, head_dim: int, page: int, seed: int, trace: Path | None, as_json: bool) -> None:
+def attention_decode(
+    batch: int, kv: int, heads: int, kv_heads: int, head_dim: int, page: int, seed: int, trace: Path | None, as_json: bool
+) -> None:
     """One new token of each request over a paged cache."""
     from . import kernels
 
-    run(lambda: kernels.attention_decode(batch, kv, heads, kv_heads, head_dim, page, trace, seed), as_json, f"attention of {batch} x {kv} tokens")
+    run(
+        lambda: kernels.attention_decode(batch, kv, heads, kv_heads, head_dim, page, trace, seed),
+        as_json,
+        f"attention of {batch} x {kv} tokens",
+    )
 
 
 bench.add_command(serve)

@@ -103,7 +103,9 @@ def _reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, limits: torch.
     return torch.einsum("tgrl,lgd->tgrd", scores.softmax(-1), v).flatten(1)
 
 
-def attention_prefill(seq: int, heads: int, kv_heads: int, head_dim: int, prefix: int = 0, page: int = 16, trace: Path | None = None, seed: int = 0) -> dict[str, Any]:
+def attention_prefill(
+    seq: int, heads: int, kv_heads: int, head_dim: int, prefix: int = 0, page: int = 16, trace: Path | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Causal attention of `seq` new tokens after `prefix` cached ones, one request. The error is taken on 64 of the rows."""
     chip = device()
     generator = torch.Generator().manual_seed(seed)
@@ -111,7 +113,10 @@ def attention_prefill(seq: int, heads: int, kv_heads: int, head_dim: int, prefix
     table, slots = _paged(1, total, page, generator)
     q = torch.randn(seq, heads * head_dim, generator=generator).to(torch.bfloat16)
     cache = torch.randn(2, slots, kv_heads * head_dim, generator=generator).to(torch.bfloat16)
-    on_chip = [t.to(chip) for t in (q, cache[0], cache[1], table, torch.tensor([0]), torch.tensor([prefix]), torch.tensor([seq]), torch.tensor([0]))]
+    on_chip = [
+        t.to(chip)
+        for t in (q, cache[0], cache[1], table, torch.tensor([0]), torch.tensor([prefix]), torch.tensor([seq]), torch.tensor([0]))
+    ]
     out, measured = measure(lambda: torch.ops.rigi.attention_extend(*on_chip, head_dim, page, scale), trace)
     rows = torch.linspace(0, seq - 1, min(seq, 64)).long().unique()
     index = table[0, :total].long()
@@ -124,7 +129,9 @@ def attention_prefill(seq: int, heads: int, kv_heads: int, head_dim: int, prefix
     return report("attention-prefill", shape, 4.0 * heads * head_dim * pairs, hbm_bytes, measured, error)
 
 
-def attention_decode(batch: int, kv: int, heads: int, kv_heads: int, head_dim: int, page: int = 16, trace: Path | None = None, seed: int = 0) -> dict[str, Any]:
+def attention_decode(
+    batch: int, kv: int, heads: int, kv_heads: int, head_dim: int, page: int = 16, trace: Path | None = None, seed: int = 0
+) -> dict[str, Any]:
     """One new token of each of `batch` requests over `kv` cached tokens each. The error is taken on up to 4 requests."""
     chip = device()
     generator = torch.Generator().manual_seed(seed)

@@ -60,7 +60,16 @@ def attention_decode() -> Any:
             rep: T.let[T.int64] = hq * D // kvw
             for g in T.serial(0, kvw // D):
                 T.evaluate(
-                    R.mma(Ss[ring, g * rep, t * kt], R.tile(Qs[ring, g * rep * D], pitch=D), R.tile(Ring[slot, g * D], pitch=kvw), rep, nk, D, accumulate=False, transpose_b=True)
+                    R.mma(
+                        Ss[ring, g * rep, t * kt],
+                        R.tile(Qs[ring, g * rep * D], pitch=D),
+                        R.tile(Ring[slot, g * D], pitch=kvw),
+                        rep,
+                        nk,
+                        D,
+                        accumulate=False,
+                        transpose_b=True,
+                    )
                 )
             tiles[0] = tiles[0] + 1
 
@@ -72,7 +81,17 @@ def attention_decode() -> Any:
             T.evaluate(R.gather(R.tile(Ring[slot, 0], pitch=pg * kvw), V[0, 0], Index[ring, t, 0], (nk + pg - 1) // pg, pg * kvw))
             rep: T.let[T.int64] = hq * D // kvw
             for g in T.serial(0, kvw // D):
-                T.evaluate(R.mma(R.tile(Acc[ring, g * rep * D], pitch=D), Ps[ring, g * rep, t * kt], R.tile(Ring[slot, g * D], pitch=kvw), rep, D, nk, accumulate=t > 0))
+                T.evaluate(
+                    R.mma(
+                        R.tile(Acc[ring, g * rep * D], pitch=D),
+                        Ps[ring, g * rep, t * kt],
+                        R.tile(Ring[slot, g * D], pitch=kvw),
+                        rep,
+                        D,
+                        nk,
+                        accumulate=t > 0,
+                    )
+                )
             tiles[0] = tiles[0] + 1
 
     @T.inline
@@ -134,7 +153,10 @@ def attention_decode() -> Any:
         hq: T.let[T.int64] = qw // D
         rep: T.let[T.int64] = qw // kvw
         # Tokens to a tile, and rows to an index: whole pages where they divide a tile.
-        kt: T.let[T.int64] = T.min(T.int64(CHUNK), T.Select(kvw <= 512, T.int64(256), T.Select(kvw <= 1024, T.int64(128), T.Select(kvw <= 2048, T.int64(64), T.int64(32)))))
+        kt: T.let[T.int64] = T.min(
+            T.int64(CHUNK),
+            T.Select(kvw <= 512, T.int64(256), T.Select(kvw <= 1024, T.int64(128), T.Select(kvw <= 2048, T.int64(64), T.int64(32)))),
+        )
         pg: T.let[T.int64] = T.Select(kt % page == 0, page, T.Select(page % kt == 0, kt, T.int64(1)))
         unit_floats: T.let[T.int64] = qw + 2 * hq
         max_chunks: T.let[T.int64] = floats // (batch * unit_floats)
@@ -164,7 +186,18 @@ def attention_decode() -> Any:
             scores(ring, n, K, Qs, Index, Ring, Ss, tiles, hq, kvw, D, kt, pg)
             T.evaluate(R.reduce_max(R.tile(Rl[ring, 0], pitch=1), Ss[ring, 0, 0], hq, n))
             T.evaluate(R.mul(Stat[ring, 0, 0], Rl[ring, 0], T.float32(-1) * scale, 1, hq))
-            T.evaluate(R.act("exp", Ps[ring, 0, 0], Ss[ring, 0, 0], hq, n, scale=scale, bias=R.col(R.tile(Stat[ring, 0, 0], pitch=1)), sums=R.tile(Stat[ring, 1, 0], pitch=1)))
+            T.evaluate(
+                R.act(
+                    "exp",
+                    Ps[ring, 0, 0],
+                    Ss[ring, 0, 0],
+                    hq,
+                    n,
+                    scale=scale,
+                    bias=R.col(R.tile(Stat[ring, 0, 0], pitch=1)),
+                    sums=R.tile(Stat[ring, 1, 0], pitch=1),
+                )
+            )
             values(ring, n, V, Index, Ring, Ps, Acc, tiles, hq, kvw, D, kt, pg)
             if this[2] <= CHUNK:
                 finish(Out[this[0], 0], Acc[ring, 0], Stat[ring, 1, 0], O, Rl, ring, hq, D)
@@ -202,7 +235,9 @@ def attention_decode() -> Any:
                         T.evaluate(R.mul(Stat[slot, 1, 0], Stat[slot, 1, 0], Fac[1, 0], 1, heads))
                         T.evaluate(R.add(Run[1, 0], Run[1, 0], Stat[slot, 1, 0], 1, heads))
                         T.evaluate(R.mul(R.tile(Sum[0], pitch=D), R.tile(Sum[0], pitch=D), R.col(R.tile(Fac[0, 0], pitch=1)), heads, D))
-                        T.evaluate(R.mul(R.tile(Acc[slot, 0], pitch=D), R.tile(Acc[slot, 0], pitch=D), R.col(R.tile(Fac[1, 0], pitch=1)), heads, D))
+                        T.evaluate(
+                            R.mul(R.tile(Acc[slot, 0], pitch=D), R.tile(Acc[slot, 0], pitch=D), R.col(R.tile(Fac[1, 0], pitch=1)), heads, D)
+                        )
                         T.evaluate(R.add(Sum[0], Sum[0], Acc[slot, 0], 1, heads * D))
                 finish(Out[request, first * D], Sum[0], Run[1, 0], O, Rl, turn % 2, heads, D)
 
@@ -220,7 +255,13 @@ KERNELS = [
         name="attention_decode",
         dtype="bfloat16",
         config={"chunk": CHUNK, "stages": STAGES},
-        limits={"batch": [1, MAX_BATCH], "heads": [1, MAX_HEADS], "width": [1, MAX_WIDTH], "kv_width": [1, MAX_KV_WIDTH], "head_dim_multiple": [32, 32]},
+        limits={
+            "batch": [1, MAX_BATCH],
+            "heads": [1, MAX_HEADS],
+            "width": [1, MAX_WIDTH],
+            "kv_width": [1, MAX_KV_WIDTH],
+            "head_dim_multiple": [32, 32],
+        },
         make=attention_decode,
     )
 ]

@@ -28,7 +28,8 @@ MASKED = -1.0e30  # exp gives 0, and 0 * scale stays finite
 
 
 def attention_extend() -> Any:
-    """q[T, Hq*D], caches [S, G*D], req_to_token i32[reqs, context], req_pool_indices, prefix_lens, extend_lens, start_locs i64[B] -> out[T, Hq*D]."""
+    """q[T, Hq*D], caches [S, G*D], req_to_token i32[reqs, context], and i64[B] of req_pool_indices, prefix_lens, extend_lens and
+    start_locs -> out[T, Hq*D]."""
 
     @T.inline
     def load_queries(Q, Qs, Qpos, row0, pos0, bq, head0, rep, D):
@@ -39,7 +40,9 @@ def attention_extend() -> Any:
     @T.inline
     def scores(K, Ks, Qs, Ss, Slots, j, nk, rows, kv0, D):
         T.evaluate(R.gather(R.tile(Ks[j % 3, 0], pitch=D), K[0, kv0], Slots[j % 3, 0], nk, D))
-        T.evaluate(R.mma(Ss[j % 3, 0, 0], R.tile(Qs[0], pitch=D), R.tile(Ks[j % 3, 0], pitch=D), rows, nk, D, accumulate=False, transpose_b=True))
+        T.evaluate(
+            R.mma(Ss[j % 3, 0, 0], R.tile(Qs[0], pitch=D), R.tile(Ks[j % 3, 0], pitch=D), rows, nk, D, accumulate=False, transpose_b=True)
+        )
 
     @T.inline
     def softmax(Ss, Ps, Acc, Top, Neg, Alpha, Part, Sum, Kpos, Qpos, j, nk, rows, pos0, D, scale):
@@ -54,7 +57,16 @@ def attention_extend() -> Any:
             T.evaluate(R.maximum(Top[j % 2, 0], Top[(j + 1) % 2, 0], Part[j % 2, 0], 1, rows))
         T.evaluate(R.mul(Neg[j % 2, 0], Top[j % 2, 0], T.float32(-1) * scale, 1, rows))
         T.evaluate(
-            R.act("exp", R.tile(Ps[j % 2, 0], pitch=BLOCK), Ss[j % 3, 0, 0], rows, nk, scale=scale, bias=R.col(R.tile(Neg[j % 2, 0], pitch=1)), sums=R.tile(Part[j % 2, 0], pitch=1))
+            R.act(
+                "exp",
+                R.tile(Ps[j % 2, 0], pitch=BLOCK),
+                Ss[j % 3, 0, 0],
+                rows,
+                nk,
+                scale=scale,
+                bias=R.col(R.tile(Neg[j % 2, 0], pitch=1)),
+                sums=R.tile(Part[j % 2, 0], pitch=1),
+            )
         )
         if j == 0:
             T.evaluate(R.copy(Sum[0], Part[0, 0], 1, rows))
@@ -147,11 +159,26 @@ def attention_extend() -> Any:
                     load_queries(Q, Qs, Qpos, start + t0, pos0, bq, u % kv_heads * rep, rep, D)
                     for j in T.serial(0, blocks + 2):
                         if j + 1 < blocks:
-                            T.evaluate(R.load(Slots[(j + 1) % 3, 0], Tokens[request, (j + 1) * BLOCK], 1, T.min(keys - (j + 1) * BLOCK, T.int64(BLOCK))))
+                            T.evaluate(
+                                R.load(
+                                    Slots[(j + 1) % 3, 0],
+                                    Tokens[request, (j + 1) * BLOCK],
+                                    1,
+                                    T.min(keys - (j + 1) * BLOCK, T.int64(BLOCK)),
+                                )
+                            )
                         if j < blocks:
                             scores(K, Ks, Qs, Ss, Slots, j, T.min(keys - j * BLOCK, T.int64(BLOCK)), rows, kv0, D)
                         if j >= 1 and j <= blocks:
-                            T.evaluate(R.gather(R.tile(Vs[(j - 1) % 3, 0], pitch=D), V[0, kv0], Slots[(j - 1) % 3, 0], T.min(keys - (j - 1) * BLOCK, T.int64(BLOCK)), D))
+                            T.evaluate(
+                                R.gather(
+                                    R.tile(Vs[(j - 1) % 3, 0], pitch=D),
+                                    V[0, kv0],
+                                    Slots[(j - 1) % 3, 0],
+                                    T.min(keys - (j - 1) * BLOCK, T.int64(BLOCK)),
+                                    D,
+                                )
+                            )
                         if j >= 2:
                             T.evaluate(
                                 R.mma(
@@ -165,12 +192,31 @@ def attention_extend() -> Any:
                                 )
                             )
                         if j >= 1 and j <= blocks:
-                            softmax(Ss, Ps, Acc, Top, Neg, Alpha, Part, Sum, Kpos, Qpos, j - 1, T.min(keys - (j - 1) * BLOCK, T.int64(BLOCK)), rows, pos0, D, scale)
+                            softmax(
+                                Ss,
+                                Ps,
+                                Acc,
+                                Top,
+                                Neg,
+                                Alpha,
+                                Part,
+                                Sum,
+                                Kpos,
+                                Qpos,
+                                j - 1,
+                                T.min(keys - (j - 1) * BLOCK, T.int64(BLOCK)),
+                                rows,
+                                pos0,
+                                D,
+                                scale,
+                            )
                     # The free half of Ps takes the result.
                     T.evaluate(R.act("reciprocal", Sum[0], Sum[0], 1, rows))
                     T.evaluate(R.mul(R.tile(Ps[blocks % 2, 0], pitch=D), R.tile(Acc[0], pitch=D), R.col(Sum[0]), rows, D))
                     for h in T.serial(0, rep):
-                        T.evaluate(R.store(Out[start + t0, (u % kv_heads * rep + h) * D], R.tile(Ps[blocks % 2, h * bq * D], pitch=D), bq, D))
+                        T.evaluate(
+                            R.store(Out[start + t0, (u % kv_heads * rep + h) * D], R.tile(Ps[blocks % 2, h * bq * D], pitch=D), bq, D)
+                        )
             dealt[0] = dealt[0] + units
 
     return kernel

@@ -69,7 +69,16 @@ def gemm(tiling: Tiling, epilogue: str) -> Any:
         for p in T.serial(0, (bn + PANEL - 1) // PANEL):
             for h in T.serial(0, WEIGHTS):
                 T.evaluate(
-                    R.mma(Cs[h, 0, p * PANEL], Xs[slot, 0, 0], Ws[slot, h * BN + p * PANEL, 0], bm, T.min(bn - p * PANEL, T.int64(PANEL)), bk, accumulate=step != 0, transpose_b=True)
+                    R.mma(
+                        Cs[h, 0, p * PANEL],
+                        Xs[slot, 0, 0],
+                        Ws[slot, h * BN + p * PANEL, 0],
+                        bm,
+                        T.min(bn - p * PANEL, T.int64(PANEL)),
+                        bk,
+                        accumulate=step != 0,
+                        transpose_b=True,
+                    )
                 )
 
     @T.inline
@@ -174,7 +183,14 @@ def _specs() -> list[KernelSpec]:
             if epilogue == "silu_mul" and tiling.bn > PANEL:  # two accumulators to a tile: half the columns, in whole panels
                 tiling = replace(tiling, bn=tiling.bn // 2 // PANEL * PANEL)
             specs.append(
-                KernelSpec(op=op, name=f"{op}_{name}", dtype="bfloat16", config=asdict(tiling), limits=limits, make=lambda tiling=tiling, epilogue=epilogue: gemm(tiling, epilogue))
+                KernelSpec(
+                    op=op,
+                    name=f"{op}_{name}",
+                    dtype="bfloat16",
+                    config=asdict(tiling),
+                    limits=limits,
+                    make=lambda tiling=tiling, epilogue=epilogue: gemm(tiling, epilogue),
+                )
             )
     return specs
 
