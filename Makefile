@@ -10,7 +10,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 
-BIN := $(abspath $(VENV))/bin
+BIN := $(VENV)/bin
 PY := $(BIN)/python
 # Set-up is repeated when the lock, the set-up itself or the place of the checkout changes.
 KEY := $(shell (cat requirements.lock .ci/setup; pwd) | sha256sum | cut -c1-12)
@@ -19,7 +19,7 @@ INSTALLED := $(VENV)/.rigi-installed-$(KEY)
 KERNELS := tvm_target/modules/.built
 KERNEL_SOURCES := $(shell find tvm_target sdk_sim/include sdk_sim/chips -type f \( -name '*.py' -o -name '*.h' -o -name '*.toml' \) 2>/dev/null)
 # Build steps import torch while its extension is not there yet.
-BUILD_ENV := PATH="$(BIN):$$PATH" TORCH_DEVICE_BACKEND_AUTOLOAD=0
+BUILD_ENV := PATH="$(abspath $(BIN)):$$PATH" TORCH_DEVICE_BACKEND_AUTOLOAD=0
 # SWIG's types complain after pytest's closing line, which has to stay the last one.
 PYTEST := $(PY) -W "ignore:builtin type:DeprecationWarning" -m pytest
 
@@ -52,7 +52,7 @@ $(INSTALLED): $(ENVIRONMENT) pyproject.toml
 
 $(BUILD)/build.ninja: $(ENVIRONMENT) | $(INSTALLED)
 	@cxx=$$(.ci/compiler); echo "[build] configuring with $$cxx"; \
-	  $(BUILD_ENV) cmake --fresh -S . -B "$(BUILD)" -G Ninja -DCMAKE_CXX_COMPILER="$$cxx" -DPython_EXECUTABLE="$(PY)" --log-level=WARNING
+	  $(BUILD_ENV) cmake --fresh -S . -B "$(BUILD)" -G Ninja -DCMAKE_CXX_COMPILER="$$cxx" -DPython_EXECUTABLE="$(abspath $(PY))" --log-level=WARNING
 	@touch $@
 
 native: $(BUILD)/build.ninja  ## the native parts, in place (incremental)
