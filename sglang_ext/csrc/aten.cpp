@@ -4,13 +4,18 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/native/CPUFallback.h>
+#include <ATen/ops/_index_put_impl_ops.h>
 #include <ATen/ops/_reshape_alias_native.h>
+#include <ATen/ops/add_ops.h>
 #include <ATen/ops/alias_native.h>
 #include <ATen/ops/as_strided_cpu_dispatch.h>
+#include <ATen/ops/clamp_ops.h>
 #include <ATen/ops/fill_ops.h>
+#include <ATen/ops/index_ops.h>
 #include <ATen/ops/resize_native.h>
 #include <ATen/ops/set_cpu_dispatch.h>
 #include <ATen/ops/set_native.h>
+#include <ATen/ops/sub_ops.h>
 #include <ATen/ops/unfold_native.h>
 #include <ATen/ops/view_native.h>
 #include <ATen/ops/zero_ops.h>
@@ -19,6 +24,7 @@
 
 #include "copy.hpp"
 #include "fallback.hpp"
+#include "integers.hpp"
 #include "memory.hpp"
 
 namespace rigi_torch {
@@ -75,6 +81,26 @@ Tensor& zero_(Tensor& self) {
   if (fill_on_chip(self, 0)) return self;
   return at::native::call_fallback_fn<&fallback, at::_ops::zero_>::call(self);
 }
+Tensor& add_out(const Tensor& self, const Tensor& other, const at::Scalar& alpha, Tensor& out) {
+  if (add_integers(self, other, alpha, /*subtract=*/false, out)) return out;
+  return at::native::call_fallback_fn<&fallback, at::_ops::add_out>::call(self, other, alpha, out);
+}
+Tensor& sub_out(const Tensor& self, const Tensor& other, const at::Scalar& alpha, Tensor& out) {
+  if (add_integers(self, other, alpha, /*subtract=*/true, out)) return out;
+  return at::native::call_fallback_fn<&fallback, at::_ops::sub_out>::call(self, other, alpha, out);
+}
+Tensor& clamp_out(const Tensor& self, const std::optional<at::Scalar>& min, const std::optional<at::Scalar>& max, Tensor& out) {
+  if (clamp_integers(self, min, max, out)) return out;
+  return at::native::call_fallback_fn<&fallback, at::_ops::clamp_out>::call(self, min, max, out);
+}
+Tensor& index_out(const Tensor& self, const Indices& indices, Tensor& out) {
+  if (gather_rows(self, indices, out)) return out;
+  return at::native::call_fallback_fn<&fallback, at::_ops::index_Tensor_out>::call(self, indices, out);
+}
+Tensor& index_put(Tensor& self, const Indices& indices, const Tensor& values, bool accumulate, bool unsafe) {
+  if (!accumulate && scatter_rows(self, indices, values)) return self;
+  return at::native::call_fallback_fn<&fallback, at::_ops::_index_put_impl_>::call(self, indices, values, accumulate, unsafe);
+}
 void record_stream(Tensor&, c10::Stream) {}  // submission order makes it right: see ChipAllocator::recordStream
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
@@ -95,6 +121,11 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("fill_.Scalar", fill_);
   m.impl("zero_", zero_);
   m.impl("record_stream", record_stream);
+  m.impl("add.out", add_out);
+  m.impl("sub.out", sub_out);
+  m.impl("clamp.out", clamp_out);
+  m.impl("index.Tensor_out", index_out);
+  m.impl("_index_put_impl_", index_put);
   // Taken whole, as a CPU tensor would take them, instead of decomposed op by op or left to the device.
   for (const char* name : {"scaled_dot_product_attention", "native_layer_norm", "native_group_norm", "convolution_overrideable"})
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&fallback>());

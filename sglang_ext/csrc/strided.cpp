@@ -1,5 +1,7 @@
 #include "strided.hpp"
 
+#include "program.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -32,110 +34,12 @@ bool writes_twice(const Dims& dims) {
   return std::any_of(dims.begin(), dims.end(), [](const Dim& dim) { return dim.dst == 0; });
 }
 
-// A tile is what passes through SRAM at once. Two slots of an input and an output tile each let DMA and vector engine overlap.
+// A tile is what passes through SRAM at once.
 constexpr int64_t kTileBytes = 256 * 1024;
 constexpr int64_t kTileItems = kTileBytes / 8;
 constexpr int64_t kLeastItems = 2048;  // smaller tiles cost more in latency than further cores bring
 constexpr int64_t kTransposeSide = 128;
 constexpr size_t kMostTiles = 8192;  // beyond this the program itself is the larger part of the work
-
-std::optional<rigi_dtype> chip_dtype(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return RIGI_F32;
-    case at::kHalf:
-      return RIGI_F16;
-    case at::kBFloat16:
-      return RIGI_BF16;
-    case at::kInt:
-      return RIGI_I32;
-    case at::kChar:
-      return RIGI_I8;
-    case at::kByte:
-    case at::kBool:
-      return RIGI_U8;
-    default:
-      return std::nullopt;
-  }
-}
-
-uint32_t aligned(int64_t address) { return static_cast<uint32_t>((address + 63) / 64 * 64); }
-
-/// One launch of straight-line instructions, dealt to the cores tile by tile.
-class Program {
- public:
-  explicit Program(c10::DeviceIndex device) : device_(device) {
-    rigiDeviceProperties properties{};
-    check(rigiGetDeviceProperties(device, &properties), "rigiGetDeviceProperties");
-    cores_.resize(properties.cores);
-  }
-
-  size_t cores() const { return cores_.size(); }
-
-  /// Goes on with the next core; returns the SRAM address of this turn's slot on it.
-  uint32_t next_tile() {
-    const uint32_t slot = tiles_ / cores_.size() % 2;
-    core_ = tiles_++ % cores_.size();
-    return slot * 2 * kTileBytes;
-  }
-  void on_core(size_t core) { core_ = core; }
-
-  void dma(rigi_op op, uint32_t sram, int64_t pitch, const char* hbm, int64_t stride, int64_t rows, int64_t bytes) {
-    rigi_instr& instr = add(op, rows, bytes);
-    (op == RIGI_LOAD ? instr.dst : instr.a) = operand(sram, pitch, RIGI_U8);
-    instr.hbm = reinterpret_cast<uint64_t>(hbm);
-    instr.hbm_stride = stride;
-  }
-  rigi_instr& vector(rigi_op op, rigi_operand dst, rigi_operand a, int64_t rows, int64_t cols) {
-    rigi_instr& instr = add(op, rows, cols);
-    instr.dst = dst;
-    instr.a = a;
-    return instr;
-  }
-  /// `count` int32 at `in` become int64 at `out`: words and signs as two rows, then transposed. `in` has room for both.
-  void widen(uint32_t in, uint32_t out, int64_t count) {
-    const uint32_t pitch = aligned(4 * count);
-    const rigi_operand words = operand(in, pitch, RIGI_I32), signs = operand(in + pitch, pitch, RIGI_I32);
-    vector(RIGI_COMPARE, signs, words, 1, count).fn = RIGI_LT;  // 1 where negative
-    cores_[core_].back().b = number(0);
-    vector(RIGI_BINARY, signs, signs, 1, count).fn = RIGI_MUL;
-    cores_[core_].back().b = number(-1);
-    vector(RIGI_TRANSPOSE, operand(out, 8, RIGI_I32), words, 2, count);
-  }
-  void fill(rigi_operand dst, float value, int64_t rows, int64_t cols) {
-    rigi_instr& instr = add(RIGI_FILL, rows, cols);
-    instr.dst = dst;
-    instr.scale = value;
-  }
-  static rigi_operand operand(uint32_t address, int64_t pitch, rigi_dtype dtype) {
-    return {address, static_cast<int32_t>(pitch), static_cast<uint8_t>(dtype), RIGI_FULL, 0, 0.0F};
-  }
-
-  static rigi_operand number(float value) { return {0, 0, RIGI_I32, RIGI_IMM, 0, value}; }
-
-  void launch(const char* name) const {
-    std::vector<rigi_instr> all;
-    std::vector<uint64_t> offsets{0};
-    for (const auto& core : cores_) {
-      all.insert(all.end(), core.begin(), core.end());
-      offsets.push_back(all.size());
-    }
-    check(rigiLaunchProgram(current_stream(device_), name, all.data(), offsets.data(), 1), "rigiLaunchProgram");
-  }
-
- private:
-  rigi_instr& add(rigi_op op, int64_t rows, int64_t cols) {
-    rigi_instr& instr = cores_[core_].emplace_back();
-    instr.op = static_cast<uint8_t>(op);
-    instr.rows = static_cast<uint32_t>(rows);
-    instr.cols = static_cast<uint32_t>(cols);
-    return instr;
-  }
-
-  c10::DeviceIndex device_;
-  std::vector<std::vector<rigi_instr>> cores_;
-  size_t core_ = 0, tiles_ = 0;
-};
 
 /// A copy seen as [rows, cols] blocks: cols are next to each other on both sides (or single elements), the other dimensions count blocks.
 struct Blocks {
@@ -213,16 +117,46 @@ std::optional<Items> conversion(at::ScalarType to, at::ScalarType from) {
   return items;
 }
 
+/// Deals tiles to the cores in turn. Each core has two slots of an input and an output tile, used alternately.
+class Dealer {
+ public:
+  explicit Dealer(Program& program) : program_(program) {}
+  /// Goes on with the next core; returns the SRAM address of its slot.
+  uint32_t next() {
+    const uint32_t slot = count_ / program_.cores() % 2;
+    program_.on_core(count_++ % program_.cores());
+    return slot * 2 * kTileBytes;
+  }
+
+ private:
+  Program& program_;
+  size_t count_ = 0;
+};
+
+/// `count` int32 at `in` become int64 at `out`: words and signs as two rows, then transposed. `in` has room for both.
+void widen(Program& program, uint32_t in, uint32_t out, int64_t count) {
+  const uint32_t pitch = aligned(4 * count);
+  const rigi_operand words = Program::operand(in, pitch, RIGI_I32), signs = Program::operand(in + pitch, pitch, RIGI_I32);
+  rigi_instr& negative = program.vector(RIGI_COMPARE, signs, words, 1, count);
+  negative.fn = RIGI_LT;
+  negative.b = Program::number(0);
+  rigi_instr& negate = program.vector(RIGI_BINARY, signs, signs, 1, count);
+  negate.fn = RIGI_MUL;
+  negate.b = Program::number(-1);
+  program.vector(RIGI_TRANSPOSE, Program::operand(out, 8, RIGI_I32), words, 2, count);
+}
+
 bool copy_rows(const Blocks& blocks, char* dst, const char* src, const Items& items, Program& program) {
   const Tiling tiling(blocks, program.cores());
   if (tiling.tiles > kMostTiles) return false;
+  Dealer dealer(program);
   each_block(blocks.outer, [&](int64_t dst_block, int64_t src_block) {
     for (int64_t r = 0; r < blocks.rows.size; r += tiling.rows) {
       for (int64_t c = 0; c < blocks.cols.size; c += tiling.cols) {
         const int64_t rows = std::min(tiling.rows, blocks.rows.size - r), cols = std::min(tiling.cols, blocks.cols.size - c);
-        uint32_t here = program.next_tile(), there = here + kTileBytes;
-        program.dma(RIGI_LOAD, here, cols * items.src, src + (src_block + r * blocks.rows.src + c) * items.src, blocks.rows.src * items.src,
-                    rows, cols * items.src);
+        uint32_t here = dealer.next(), there = here + kTileBytes;
+        program.load(here, cols * items.src, src + (src_block + r * blocks.rows.src + c) * items.src, blocks.rows.src * items.src, rows,
+                     cols * items.src);
         if (items.cast) {
           const auto [to, from] = *items.cast;
           const int64_t width = items.widen ? 4 : items.dst;
@@ -230,11 +164,11 @@ bool copy_rows(const Blocks& blocks, char* dst, const char* src, const Items& it
           std::swap(here, there);
         }
         if (items.widen) {
-          program.widen(here, there, rows * cols);
+          widen(program, here, there, rows * cols);
           std::swap(here, there);
         }
-        program.dma(RIGI_STORE, here, cols * items.dst, dst + (dst_block + r * blocks.rows.dst + c) * items.dst,
-                    blocks.rows.dst * items.dst, rows, cols * items.dst);
+        program.store(here, cols * items.dst, dst + (dst_block + r * blocks.rows.dst + c) * items.dst, blocks.rows.dst * items.dst, rows,
+                      cols * items.dst);
       }
     }
   });
@@ -247,14 +181,15 @@ bool copy_transposed(const Dim& inner, const Dim& across, const Dims& outer, cha
   const auto sides = [](const Dim& dim) { return (dim.size + kTransposeSide - 1) / kTransposeSide; };
   if (product(outer) * sides(inner) * sides(across) > kMostTiles) return false;
   const rigi_dtype dtype = item == 4 ? RIGI_I32 : RIGI_BF16;  // bits are moved, not numbers
+  Dealer dealer(program);
   each_block(outer, [&](int64_t dst_block, int64_t src_block) {
     for (int64_t a = 0; a < across.size; a += kTransposeSide) {
       for (int64_t i = 0; i < inner.size; i += kTransposeSide) {
         const int64_t rows = std::min(kTransposeSide, inner.size - i), cols = std::min(kTransposeSide, across.size - a);
-        const uint32_t in = program.next_tile(), out = in + kTileBytes;
-        program.dma(RIGI_LOAD, in, cols * item, src + (src_block + i * inner.src + a) * item, inner.src * item, rows, cols * item);
+        const uint32_t in = dealer.next(), out = in + kTileBytes;
+        program.load(in, cols * item, src + (src_block + i * inner.src + a) * item, inner.src * item, rows, cols * item);
         program.vector(RIGI_TRANSPOSE, Program::operand(out, rows * item, dtype), Program::operand(in, cols * item, dtype), rows, cols);
-        program.dma(RIGI_STORE, out, rows * item, dst + (dst_block + a * across.dst + i) * item, across.dst * item, cols, rows * item);
+        program.store(out, rows * item, dst + (dst_block + a * across.dst + i) * item, across.dst * item, cols, rows * item);
       }
     }
   });
@@ -338,8 +273,7 @@ bool fill_by_program(const at::Tensor& self, const at::Scalar& value) {
       for (int64_t c = 0; c < blocks.cols.size; c += tiling.cols) {
         const int64_t rows = std::min(tiling.rows, blocks.rows.size - r), cols = std::min(tiling.cols, blocks.cols.size - c);
         program.on_core(tile++ % program.cores());
-        program.dma(RIGI_STORE, 0, cols * item, bytes_of(self) + (block + r * blocks.rows.dst + c) * item, blocks.rows.dst * item, rows,
-                    cols * item);
+        program.store(0, cols * item, bytes_of(self) + (block + r * blocks.rows.dst + c) * item, blocks.rows.dst * item, rows, cols * item);
       }
     }
   });

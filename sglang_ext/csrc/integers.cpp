@@ -1,0 +1,255 @@
+#include "integers.hpp"
+
+#include <cmath>
+
+#include "alias.hpp"
+#include "program.hpp"
+
+namespace rigi_torch {
+namespace {
+
+constexpr int64_t kMostItems = 4096;               // of a vector; a dozen rows of words fit into SRAM
+constexpr int64_t kMostMoved = 512 * 1024;         // bytes of gathered or scattered rows
+constexpr double kExact = 1 << 24;                 // immediates are fp32
+constexpr float kLowest = -2147483648.0F;          // added to both sides, makes a signed comparison an unsigned one
+constexpr uint32_t kRowsBegin = kMostMoved + 64;   // SRAM: moved rows first, then words
+
+/// Vectors of `count` integers on one core. An int64 vector is two rows of words; an int32 one is its words alone.
+class Vectors {
+ public:
+  struct Row {
+    uint32_t at;
+  };
+  struct Wide {
+    Row low, high;
+  };
+
+  Vectors(c10::DeviceIndex device, int64_t count) : program(device), count_(count), pitch_(aligned(4 * count)) {}
+
+  Program program;
+
+  Row words(const at::Tensor& tensor) {
+    const Row row = next();
+    program.load(row.at, pitch_, pointer(tensor), 0, 1, 4 * count_);
+    return row;
+  }
+  Wide wide(const at::Tensor& tensor) {
+    const Row raw = next(2), rows = next(2);
+    program.load(raw.at, 8 * count_, pointer(tensor), 0, 1, 8 * count_);
+    program.vector(RIGI_TRANSPOSE, Program::operand(rows.at, pitch_, RIGI_I32), Program::operand(raw.at, 8, RIGI_I32), count_, 2);
+    return {rows, {rows.at + pitch_}};
+  }
+  Row constant(double value) {
+    const Row row = next();
+    program.fill(operand(row), static_cast<float>(value), 1, count_);
+    return row;
+  }
+  Wide wide_constant(double value) { return {constant(value), constant(value < 0 ? -1 : 0)}; }
+
+  void store(Row row, const at::Tensor& tensor) { program.store(row.at, pitch_, pointer(tensor), 0, 1, 4 * count_); }
+  void store(Wide value, const at::Tensor& tensor) {
+    const Row rows = next(2), raw = next(2);
+    copy(value.low, rows);
+    copy(value.high, {rows.at + pitch_});
+    program.vector(RIGI_TRANSPOSE, Program::operand(raw.at, 8, RIGI_I32), Program::operand(rows.at, pitch_, RIGI_I32), 2, count_);
+    program.store(raw.at, 8 * count_, pointer(tensor), 0, 1, 8 * count_);
+  }
+
+  Row binary(rigi_binary fn, Row a, Row b) { return combine(RIGI_BINARY, fn, a, operand(b)); }
+  Row binary(rigi_binary fn, Row a, float b) { return combine(RIGI_BINARY, fn, a, Program::number(b)); }
+  Row compare(rigi_compare fn, Row a, Row b) { return combine(RIGI_COMPARE, fn, a, operand(b)); }
+  Row compare(rigi_compare fn, Row a, float b) { return combine(RIGI_COMPARE, fn, a, Program::number(b)); }
+  Row both(Row a, Row b) { return binary(RIGI_MUL, a, b); }
+  Row either(Row a, Row b) { return binary(RIGI_MAX, a, b); }
+  Row below_unsigned(Row a, Row b) { return compare(RIGI_LT, binary(RIGI_ADD, a, kLowest), binary(RIGI_ADD, b, kLowest)); }
+  Row below(Wide a, Wide b) {
+    return either(compare(RIGI_LT, a.high, b.high), both(compare(RIGI_EQ, a.high, b.high), below_unsigned(a.low, b.low)));
+  }
+  Row select(Row condition, Row a, rigi_operand b) {
+    const Row result = next();
+    rigi_instr& instr = program.vector(RIGI_SELECT, operand(result), operand(a), 1, count_);
+    instr.b = b;
+    instr.c = operand(condition);
+    return result;
+  }
+  Row select(Row condition, Row a, Row b) { return select(condition, a, operand(b)); }
+
+ private:
+  static const char* pointer(const at::Tensor& tensor) { return static_cast<const char*>(tensor.const_data_ptr()); }
+  Row next(int rows = 1) {
+    const Row row{next_};
+    next_ += rows * pitch_;
+    return row;
+  }
+  rigi_operand operand(Row row) const { return Program::operand(row.at, pitch_, RIGI_I32); }
+  void copy(Row from, Row to) { program.vector(RIGI_COPY, operand(to), operand(from), 1, count_); }
+  Row combine(rigi_op op, int fn, Row a, rigi_operand b) {
+    const Row result = next();
+    rigi_instr& instr = program.vector(op, operand(result), operand(a), 1, count_);
+    instr.fn = static_cast<uint8_t>(fn);
+    instr.b = b;
+    return result;
+  }
+
+  int64_t count_;
+  uint32_t pitch_, next_ = kRowsBegin;
+};
+
+bool is_integer(const at::Tensor& tensor) { return tensor.scalar_type() == at::kLong || tensor.scalar_type() == at::kInt; }
+
+/// Tensors of one dtype and shape that a program can take whole.
+bool fits(const at::Tensor& self, const at::Tensor& out) {
+  return is_integer(self) && out.scalar_type() == self.scalar_type() && self.sizes() == out.sizes() && self.is_contiguous() &&
+         out.is_contiguous() && self.numel() > 0 && self.numel() <= kMostItems;
+}
+
+/// A host scalar's value, if it is a small whole number.
+std::optional<double> small(const at::Scalar& scalar) {
+  if (!scalar.isIntegral(/*includeBool=*/false)) return std::nullopt;
+  const double value = scalar.toDouble();
+  return std::abs(value) <= kExact ? std::optional(value) : std::nullopt;
+}
+
+c10::IntArrayRef drop_ones(c10::IntArrayRef sizes) {
+  while (!sizes.empty() && sizes.front() == 1) sizes = sizes.slice(1);
+  return sizes;
+}
+
+/// Positions of the rows named by `indices`, int32, or -1 (which the DMA engine refuses) for an index outside its dimension.
+class RowIndex {
+ public:
+  int64_t count = 0, bytes = 0;  // rows, and bytes of each
+
+  RowIndex(const at::Tensor& self, const Indices& indices) {
+    const auto leading = static_cast<int64_t>(indices.size());
+    if (leading < 1 || leading > self.dim() || !self.is_contiguous() || self.is_conj() || self.is_neg()) return;
+    for (int64_t i = 0; i < leading; i++) {
+      const std::optional<at::Tensor>& index = indices.get(i);
+      if (!index || !index->defined() || !on_chip(*index) || index->device() != self.device() || !is_integer(*index)) return;
+      if (!index->is_contiguous() || self.size(i) > kExact || (i > 0 && index->sizes() != indices_[0].sizes())) return;
+      indices_.push_back(*index);
+      sizes_.push_back(self.size(i));
+    }
+    int64_t rows = 1;
+    for (const int64_t size : sizes_) rows *= size;
+    if (rows == 0 || rows > INT32_MAX) return;
+    count = indices_[0].numel();
+    bytes = static_cast<int64_t>(self.element_size()) * (self.numel() / rows);
+    shape_.assign(indices_[0].sizes().begin(), indices_[0].sizes().end());
+    for (int64_t i = leading; i < self.dim(); i++) shape_.push_back(self.size(i));
+    usable_ = count <= kMostItems && bytes > 0 && count * bytes <= kMostMoved;
+  }
+
+  /// Whether a program can move these rows from or to `other`. `x[i] = values` arrives with the leading ones of values' shape dropped.
+  bool serves(const at::Tensor& self, const at::Tensor& other, bool leading_ones = false) const {
+    const c10::IntArrayRef whole(shape_);
+    const bool same_shape = other.sizes() == whole || (leading_ones && drop_ones(other.sizes()) == drop_ones(whole));
+    return usable_ && same_shape && on_chip(other) && other.device() == self.device() && other.scalar_type() == self.scalar_type() &&
+           other.is_contiguous() && !other.storage().is_alias_of(self.storage());
+  }
+
+  Vectors::Row compute(Vectors& vectors) const {
+    std::optional<Vectors::Row> row, valid;
+    for (size_t i = 0; i < indices_.size(); i++) {
+      const auto size = static_cast<float>(sizes_[i]);
+      Vectors::Row word{}, ok{};
+      if (indices_[i].scalar_type() == at::kLong) {
+        const Vectors::Wide index = vectors.wide(indices_[i]);
+        word = index.low;
+        ok = vectors.compare(RIGI_EQ, index.high, vectors.binary(RIGI_MUL, vectors.compare(RIGI_LT, word, 0.0F), -1.0F));
+      } else {
+        word = vectors.words(indices_[i]);
+        ok = vectors.compare(RIGI_EQ, word, word);
+      }
+      const Vectors::Row wrapped = vectors.binary(RIGI_ADD, word, vectors.binary(RIGI_MUL, vectors.compare(RIGI_LT, word, 0.0F), size));
+      ok = vectors.both(ok, vectors.both(vectors.compare(RIGI_GE, wrapped, 0.0F), vectors.compare(RIGI_LT, wrapped, size)));
+      row = row ? vectors.binary(RIGI_ADD, vectors.binary(RIGI_MUL, *row, size), wrapped) : wrapped;
+      valid = valid ? vectors.both(*valid, ok) : ok;
+    }
+    return vectors.select(*valid, *row, Program::number(-1));
+  }
+
+ private:
+  std::vector<at::Tensor> indices_;
+  std::vector<int64_t> sizes_;
+  c10::SmallVector<int64_t, 6> shape_;
+  bool usable_ = false;
+};
+
+}  // namespace
+
+bool add_integers(const at::Tensor& self, const at::Tensor& other, const at::Scalar& alpha, bool subtract, const at::Tensor& out) {
+  if (!on_chip(self) || !on_chip(out) || !fits(self, out) || !alpha.isIntegral(false) || alpha.toLong() != 1) return false;
+  std::optional<double> number;
+  if (on_chip(other)) {
+    if (!fits(other, out) || other.device() != self.device()) return false;
+  } else {
+    if (other.dim() != 0 || !at::isIntegralType(other.scalar_type(), false) || !(number = small(other.item()))) return false;
+  }
+  Vectors vectors(self.device().index(), self.numel());
+  const rigi_binary fn = subtract ? RIGI_SUB : RIGI_ADD;
+  if (self.scalar_type() == at::kInt) {
+    const Vectors::Row a = vectors.words(self), b = number ? vectors.constant(*number) : vectors.words(other);
+    vectors.store(vectors.binary(fn, a, b), out);
+  } else {
+    const Vectors::Wide a = vectors.wide(self), b = number ? vectors.wide_constant(*number) : vectors.wide(other);
+    const Vectors::Row low = vectors.binary(fn, a.low, b.low);
+    const Vectors::Row carry = subtract ? vectors.below_unsigned(a.low, b.low) : vectors.below_unsigned(low, a.low);
+    vectors.store(Vectors::Wide{low, vectors.binary(fn, vectors.binary(fn, a.high, b.high), carry)}, out);
+  }
+  vectors.program.launch(subtract ? "sub" : "add");
+  return true;
+}
+
+bool clamp_integers(const at::Tensor& self, const std::optional<at::Scalar>& min, const std::optional<at::Scalar>& max,
+                    const at::Tensor& out) {
+  if (!on_chip(self) || !on_chip(out) || !fits(self, out)) return false;
+  std::optional<double> low, high;
+  if (min && !(low = small(*min))) return false;
+  if (max && !(high = small(*max))) return false;
+  Vectors vectors(self.device().index(), self.numel());
+  if (self.scalar_type() == at::kInt) {
+    Vectors::Row value = vectors.words(self);
+    if (low) value = vectors.binary(RIGI_MAX, value, vectors.constant(*low));
+    if (high) value = vectors.binary(RIGI_MIN, value, vectors.constant(*high));
+    vectors.store(value, out);
+  } else {
+    Vectors::Wide value = vectors.wide(self);
+    const auto limit = [&](double number, bool upper) {
+      const Vectors::Wide bound = vectors.wide_constant(number);
+      const Vectors::Row beyond = upper ? vectors.below(bound, value) : vectors.below(value, bound);
+      value = {vectors.select(beyond, bound.low, value.low), vectors.select(beyond, bound.high, value.high)};
+    };
+    if (low) limit(*low, false);
+    if (high) limit(*high, true);
+    vectors.store(value, out);
+  }
+  vectors.program.launch("clamp");
+  return true;
+}
+
+bool gather_rows(const at::Tensor& self, const Indices& indices, const at::Tensor& out) {
+  if (!on_chip(self)) return false;
+  const RowIndex index(self, indices);
+  if (!index.serves(self, out)) return false;
+  if (index.count == 0) return true;
+  Vectors vectors(self.device().index(), index.count);
+  vectors.program.gather(0, static_cast<const char*>(self.const_data_ptr()), index.compute(vectors).at, index.count, index.bytes);
+  vectors.program.store(0, index.bytes, static_cast<const char*>(out.const_data_ptr()), index.bytes, index.count, index.bytes);
+  vectors.program.launch("index");
+  return true;
+}
+
+bool scatter_rows(const at::Tensor& self, const Indices& indices, const at::Tensor& values) {
+  if (!on_chip(self)) return false;
+  const RowIndex index(self, indices);
+  if (!index.serves(self, values, /*leading_ones=*/true)) return false;
+  if (index.count == 0) return true;
+  Vectors vectors(self.device().index(), index.count);
+  vectors.program.load(0, index.bytes, static_cast<const char*>(values.const_data_ptr()), index.bytes, index.count, index.bytes);
+  vectors.program.scatter(0, static_cast<const char*>(self.const_data_ptr()), index.compute(vectors).at, index.count, index.bytes);
+  vectors.program.launch("index_put");
+  return true;
+}
+
+}  // namespace rigi_torch
