@@ -44,7 +44,7 @@ RIGI_INLINE I narrow_small(F x, int32_t top, int32_t nan) {
   const I tiny = as_i(magnitude + magic) - as_i(magic);
   const M is_tiny = lt(magnitude, as_f(isplat((127 + 1 - bias) << 23)));
   I out = min(select(is_tiny, tiny, normal), isplat(top));
-  out = select(unordered(x, x), isplat(nan), out);
+  out = select(is_nan(x), isplat(nan), out);
   return out | (shr<31 - width>(as_i(x)) & isplat(1 << width));
 }
 
@@ -81,7 +81,7 @@ RIGI_INLINE I bf16_bits(F x) {
 // Nearest even, saturating to [low, high], whose rounding must lie in int32; NaN gives 0.
 RIGI_INLINE I saturate(F x, float low, float high) {
   const F inside = max2(splat(low), min2(splat(high), x));
-  return select(unordered(x, x), isplat(0), round_i(inside));
+  return select(is_nan(x), isplat(0), round_i(inside));
 }
 
 template <int DTYPE>

@@ -60,25 +60,25 @@ RIGI_INLINE void store(int32_t* p, I x) { store_i(p, x); }
 template <class Mac, int MR>
 void micro(const typename Mac::Word* a, const typename Mac::Word* b, int64_t k, typename Mac::Word* c, int64_t pitch, bool from_zero) {
   typename Mac::V acc[MR][kNv];
-#pragma GCC unroll 16
+  RIGI_UNROLL
   for (int m = 0; m < MR; ++m) {
-#pragma GCC unroll 4
+    RIGI_UNROLL
     for (int v = 0; v < kNv; ++v) acc[m][v] = from_zero ? Mac::zero() : load(c + m * pitch + v * kLanes);
   }
   for (int64_t j = 0; j < k; ++j) {
     typename Mac::V column[kNv];
-#pragma GCC unroll 4
+    RIGI_UNROLL
     for (int v = 0; v < kNv; ++v) column[v] = load(b + j * kNr + v * kLanes);
-#pragma GCC unroll 16
+    RIGI_UNROLL
     for (int m = 0; m < MR; ++m) {
       const typename Mac::V x = Mac::broadcast(a + m * kLda + j);
-#pragma GCC unroll 4
+      RIGI_UNROLL
       for (int v = 0; v < kNv; ++v) acc[m][v] = Mac::mac(acc[m][v], x, column[v]);
     }
   }
-#pragma GCC unroll 16
+  RIGI_UNROLL
   for (int m = 0; m < MR; ++m) {
-#pragma GCC unroll 4
+    RIGI_UNROLL
     for (int v = 0; v < kNv; ++v) store(c + m * pitch + v * kLanes, Mac::finish(acc[m][v]));
   }
 }
@@ -163,7 +163,7 @@ void gemv_transposed(const rigi_instr& i, const Matrix& b, const float* a, int64
     const uint8_t* rows[kLanes];
     for (int r = 0; r < kLanes; ++r) rows[r] = b.base + (n + (r < cols ? r : cols - 1)) * b.stride;
     F acc[M];
-#pragma GCC unroll 8
+    RIGI_UNROLL
     for (int m = 0; m < M; ++m) {
       acc[m] = splat(0.0F);
       if (accumulate) {
@@ -175,10 +175,10 @@ void gemv_transposed(const rigi_instr& i, const Matrix& b, const float* a, int64
     for (; k + step <= depth; k += step) {
       I words[kTransposeWords];
       transpose16(rows, k * 2, words);
-#pragma GCC unroll 16
+      RIGI_UNROLL
       for (int j = 0; j < kTransposeWords; ++j) {
         const F even = Type::low(words[j]), odd = Type::high(words[j]);
-#pragma GCC unroll 8
+        RIGI_UNROLL
         for (int m = 0; m < M; ++m) {
           acc[m] = fma(splat(a[m * lda + k + 2 * j]), even, acc[m]);
           acc[m] = fma(splat(a[m * lda + k + 2 * j + 1]), odd, acc[m]);
@@ -191,11 +191,11 @@ void gemv_transposed(const rigi_instr& i, const Matrix& b, const float* a, int64
       transpose16(tail_rows, 0, words);
       for (int j = 0; k + j < depth; ++j) {
         const F column = j % 2 == 0 ? Type::low(words[j / 2]) : Type::high(words[j / 2]);
-#pragma GCC unroll 8
+        RIGI_UNROLL
         for (int m = 0; m < M; ++m) acc[m] = fma(splat(a[m * lda + k + j]), column, acc[m]);
       }
     }
-#pragma GCC unroll 8
+    RIGI_UNROLL
     for (int m = 0; m < M; ++m) {
       store_f(lane, canonical(acc[m]));
       __builtin_memcpy(c + m * i.dst.stride + n * 4, lane, static_cast<size_t>(cols) * 4);
@@ -218,9 +218,9 @@ void gemv_direct(const rigi_instr& i, const float* a, int64_t lda, const uint8_t
   alignas(64) uint8_t edge[64] = {};
   const bool accumulate = (i.flags & RIGI_ACCUMULATE) != 0;
   const size_t last = static_cast<size_t>(cols);
-#pragma GCC unroll 4
+  RIGI_UNROLL
   for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
+    RIGI_UNROLL
     for (int v = 0; v < NV; ++v) {
       acc[m][v] = splat(0.0F);
       if (!accumulate) continue;
@@ -231,7 +231,7 @@ void gemv_direct(const rigi_instr& i, const float* a, int64_t lda, const uint8_t
   for (int64_t k = 0; k < i.depth; ++k) {
     const uint8_t* row = b + k * stride;
     F column[NV];
-#pragma GCC unroll 4
+    RIGI_UNROLL
     for (int v = 0; v < NV; ++v) {
       const uint8_t* p = row + v * 2 * kLanes;
       if (v == NV - 1 && cols < kLanes) {
@@ -240,16 +240,16 @@ void gemv_direct(const rigi_instr& i, const float* a, int64_t lda, const uint8_t
       }
       column[v] = load_float<DTYPE>(p);
     }
-#pragma GCC unroll 4
+    RIGI_UNROLL
     for (int m = 0; m < M; ++m) {
       const F x = splat(a[m * lda + k]);
-#pragma GCC unroll 4
+      RIGI_UNROLL
       for (int v = 0; v < NV; ++v) acc[m][v] = fma(x, column[v], acc[m][v]);
     }
   }
-#pragma GCC unroll 4
+  RIGI_UNROLL
   for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
+    RIGI_UNROLL
     for (int v = 0; v < NV; ++v) {
       store_f(lane, canonical(acc[m][v]));
       __builtin_memcpy(c + m * i.dst.stride + v * 64, lane, v == NV - 1 ? last * 4 : 64);

@@ -34,7 +34,7 @@ RIGI_INLINE void each_transposed(const uint8_t* const* rows, int64_t bytes, Fn p
   int64_t at = 0;
   for (; at + step <= bytes; at += step) {
     transpose16(rows, at, out);
-#pragma GCC unroll 16
+    RIGI_UNROLL
     for (int j = 0; j < kTransposeWords; ++j) put(at / 4 + j, out[j]);
   }
   if (at < bytes) {

@@ -14,9 +14,9 @@ RIGI_INLINE F splat_as(float x) { return splat(x); }
 RIGI_INLINE I splat_as(int32_t x) { return isplat(x); }
 
 template <class T>
-constexpr uint8_t kNative = RIGI_F32;
+inline constexpr uint8_t kNative = RIGI_F32;
 template <>
-constexpr uint8_t kNative<int32_t> = RIGI_I32;
+inline constexpr uint8_t kNative<int32_t> = RIGI_I32;
 
 struct Shape {
   int64_t rows, cols;

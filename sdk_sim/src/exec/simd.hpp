@@ -7,12 +7,19 @@
 //
 // NaN: which NaN an operation yields differs from processor to processor. So whatever is about to leave for SRAM goes
 // through `canonical`, which makes every NaN 0x7fc00000; the narrow types then get their own quiet NaN with sign 0.
+// is_nan looks at the bits: to a compiler one NaN is as good as another, so it may drop a selection made by comparing floats.
 #pragma once
 
 #include <cstdint>
 
 #define RIGI_INLINE [[gnu::always_inline]] static inline
 #define RIGI_LAMBDA __attribute__((always_inline))
+// Before a loop of constant length over registers: it must become straight-line code.
+#if defined(__clang__)
+#define RIGI_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define RIGI_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 #if defined(RIGI_ISA_AVX512)
 #include "simd_avx512.hpp"
@@ -26,20 +33,23 @@ namespace rigi::RIGI_ISA_NS {
 
 constexpr int kLanes = 16;
 
-RIGI_INLINE F canonical(F a) { return select(unordered(a, a), as_f(isplat(0x7fc00000)), a); }
 RIGI_INLINE F fabs(F a) { return as_f(as_i(a) & isplat(0x7fffffff)); }
+#if !defined(RIGI_ISA_AVX512)
+RIGI_INLINE M is_nan(F a) { return gt(as_i(fabs(a)), isplat(0x7f800000)); }
+#endif
+RIGI_INLINE F canonical(F a) { return as_f(select(is_nan(a), isplat(0x7fc00000), as_i(a))); }
 RIGI_INLINE F copysign(F magnitude, F sign) { return as_f((as_i(magnitude) & isplat(0x7fffffff)) | (as_i(sign) & isplat(INT32_MIN))); }
 
 // IEEE 754-2019 maximum and minimum: NaN if either is, and -0 < +0.
 RIGI_INLINE F maximum(F a, F b) {
   const F equal = as_f(as_i(a) & as_i(b));
   const F ordered = select(eq(a, b), equal, max2(a, b));
-  return select(unordered(a, b), as_f(isplat(0x7fc00000)), ordered);
+  return as_f(select(is_nan(a) | is_nan(b), isplat(0x7fc00000), as_i(ordered)));
 }
 RIGI_INLINE F minimum(F a, F b) {
   const F equal = as_f(as_i(a) | as_i(b));
   const F ordered = select(eq(a, b), equal, min2(a, b));
-  return select(unordered(a, b), as_f(isplat(0x7fc00000)), ordered);
+  return as_f(select(is_nan(a) | is_nan(b), isplat(0x7fc00000), as_i(ordered)));
 }
 
 #if !defined(RIGI_ISA_AVX512)

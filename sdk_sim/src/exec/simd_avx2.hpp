@@ -80,7 +80,6 @@ RIGI_INLINE M lt(F a, F b) { return compare<_CMP_LT_OQ>(a, b); }
 RIGI_INLINE M le(F a, F b) { return compare<_CMP_LE_OQ>(a, b); }
 RIGI_INLINE M eq(F a, F b) { return compare<_CMP_EQ_OQ>(a, b); }
 RIGI_INLINE M ne(F a, F b) { return compare<_CMP_NEQ_UQ>(a, b); }
-RIGI_INLINE M unordered(F a, F b) { return compare<_CMP_UNORD_Q>(a, b); }
 RIGI_INLINE F select(M m, F a, F b) { return {_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)}; }
 
 RIGI_INLINE I operator+(I a, I b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
@@ -183,21 +182,21 @@ RIGI_INLINE D pow2_of_magic(D t) {
 
 RIGI_INLINE void transpose8(const uint8_t* const* rows, int64_t offset, __m256i* out) {
   __m256i r[8], t[8];
-#pragma GCC unroll 8
+  RIGI_UNROLL
   for (int i = 0; i < 8; ++i) r[i] = load256(rows[i] + offset);
-#pragma GCC unroll 4
+  RIGI_UNROLL
   for (int i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
     t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
   }
-#pragma GCC unroll 2
+  RIGI_UNROLL
   for (int i = 0; i < 8; i += 4) {
     r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
     r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
     r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
     r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
-#pragma GCC unroll 4
+  RIGI_UNROLL
   for (int i = 0; i < 4; ++i) {
     out[i] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x20);
     out[i + 4] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x31);
@@ -208,7 +207,7 @@ RIGI_INLINE void transpose16(const uint8_t* const* rows, int64_t offset, I* out)
   __m256i lo[8], hi[8];
   transpose8(rows, offset, lo);
   transpose8(rows + 8, offset, hi);
-#pragma GCC unroll 8
+  RIGI_UNROLL
   for (int i = 0; i < 8; ++i) out[i] = {lo[i], hi[i]};
 }
 

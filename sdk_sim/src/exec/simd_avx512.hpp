@@ -52,7 +52,7 @@ RIGI_INLINE M lt(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; 
 RIGI_INLINE M le(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
 RIGI_INLINE M eq(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 RIGI_INLINE M ne(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_NEQ_UQ)}; }
-RIGI_INLINE M unordered(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q)}; }
+RIGI_INLINE M is_nan(F a) { return {_mm512_fpclass_ps_mask(a.v, 0x81)}; }
 RIGI_INLINE F select(M m, F a, F b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
 
 RIGI_INLINE I operator+(I a, I b) { return {_mm512_add_epi32(a.v, b.v)}; }
@@ -121,28 +121,28 @@ RIGI_INLINE D pow2_of_magic(D t) { return {exponent_bits(t.lo), exponent_bits(t.
 // out[j] lane i = word j of row i, 16 rows of 16 words.
 RIGI_INLINE void transpose16(const uint8_t* const* rows, int64_t offset, I* out) {
   __m512i r[16], t[16];
-#pragma GCC unroll 16
+  RIGI_UNROLL
   for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(rows[i] + offset);
-#pragma GCC unroll 8
+  RIGI_UNROLL
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
     t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
   }
-#pragma GCC unroll 4
+  RIGI_UNROLL
   for (int i = 0; i < 16; i += 4) {
     r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
     r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
     r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
     r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
-#pragma GCC unroll 4
+  RIGI_UNROLL
   for (int i = 0; i < 4; ++i) {
     t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
     t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
     t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
     t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
   }
-#pragma GCC unroll 8
+  RIGI_UNROLL
   for (int i = 0; i < 8; ++i) {
     out[i].v = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
     out[i + 8].v = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);

@@ -6,7 +6,24 @@ namespace rigi::RIGI_ISA_NS {
 constexpr int kTransposeWords = 8;
 
 template <class T>
-using Vec [[gnu::vector_size(16 * sizeof(T))]] = T;
+struct VecOf;
+#define RIGI_VEC(T)                                              \
+  template <>                                                    \
+  struct VecOf<T> {                                              \
+    typedef T type __attribute__((vector_size(16 * sizeof(T)))); \
+  };
+RIGI_VEC(float)
+RIGI_VEC(double)
+RIGI_VEC(int8_t)
+RIGI_VEC(uint8_t)
+RIGI_VEC(uint16_t)
+RIGI_VEC(int32_t)
+RIGI_VEC(uint32_t)
+RIGI_VEC(int64_t)
+RIGI_VEC(uint64_t)
+#undef RIGI_VEC
+template <class T>
+using Vec = typename VecOf<T>::type;
 
 struct M {
   Vec<int32_t> v;  // all ones or zero
@@ -94,7 +111,6 @@ RIGI_INLINE M lt(const F& a, const F& b) { return {a.v < b.v}; }
 RIGI_INLINE M le(const F& a, const F& b) { return {a.v <= b.v}; }
 RIGI_INLINE M eq(const F& a, const F& b) { return {a.v == b.v}; }
 RIGI_INLINE M ne(const F& a, const F& b) { return {a.v != b.v}; }
-RIGI_INLINE M unordered(const F& a, const F& b) { return ne(a, a) | ne(b, b); }
 
 RIGI_INLINE I operator+(const I& a, const I& b) { return s(u(a) + u(b)); }
 RIGI_INLINE I operator-(const I& a, const I& b) { return s(u(a) - u(b)); }
@@ -154,7 +170,9 @@ RIGI_INLINE D fma(const D& a, const D& b, const D& c) {
   for (int k = 0; k < 16; ++k) out.v[k] = __builtin_fma(a.v[k], b.v[k], c.v[k]);
   return out;
 }
-RIGI_INLINE D choose(const Vec<int64_t>& m, const D& a, const D& b) {
+template <class Mask>
+RIGI_INLINE D choose(const Mask& mask, const D& a, const D& b) {
+  const auto m = lane_cast<Vec<int64_t>>(mask);
   return lane_cast<D>((lane_cast<Vec<int64_t>>(a) & m) | (lane_cast<Vec<int64_t>>(b) & ~m));
 }
 RIGI_INLINE D min2(const D& a, const D& b) { return choose(a.v < b.v, a, b); }

@@ -13,7 +13,7 @@ constexpr int64_t kInsertLimit = 128;
 RIGI_INLINE I key_of(F x) {
   const I raw = as_i(x + splat(0.0F));
   const I ordered = raw ^ (sra<31>(raw) & isplat(INT32_MAX));
-  return select(unordered(x, x), isplat(INT32_MAX), ordered);
+  return select(is_nan(x), isplat(INT32_MAX), ordered);
 }
 RIGI_INLINE I key_of(I x) { return x; }
 
