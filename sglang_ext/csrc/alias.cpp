@@ -27,8 +27,6 @@ void release_storage(void* held) { delete static_cast<c10::Storage*>(held); }
 /// Chip memory with a copy of `bytes` host bytes.
 c10::DataPtr upload(const void* source, size_t bytes, c10::DeviceIndex device) {
   c10::DataPtr data = aliasing_allocator(device)->allocate(bytes);
-  // The block may have belonged to a tensor that queued work still uses: the host may write once that work is done.
-  synchronize(device);
   std::memcpy(data.get(), source, bytes);
   data.unsafe_set_device(c10::Device(kRigi, device));
   return data;

@@ -4,6 +4,7 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/native/CPUFallback.h>
+#include <ATen/native/Resize.h>
 #include <ATen/ops/_index_put_impl_ops.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/add_ops.h>
@@ -12,9 +13,6 @@
 #include <ATen/ops/clamp_ops.h>
 #include <ATen/ops/fill_ops.h>
 #include <ATen/ops/index_ops.h>
-#include <ATen/ops/resize_native.h>
-#include <ATen/ops/set_cpu_dispatch.h>
-#include <ATen/ops/set_native.h>
 #include <ATen/ops/sub_ops.h>
 #include <ATen/ops/unfold_native.h>
 #include <ATen/ops/view_native.h>
@@ -61,16 +59,45 @@ Tensor view(const Tensor& self, SymIntArrayRef size) { return at::native::view(s
 Tensor reshape_alias(const Tensor& self, SymIntArrayRef size, SymIntArrayRef stride) {
   return at::native::_reshape_alias(self, C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride));
 }
-const Tensor& resize_(const Tensor& self, SymIntArrayRef size, std::optional<at::MemoryFormat> format) {
-  return at::native::resize_(self, C10_AS_INTARRAYREF_SLOW(size), format);
+/// Makes the storage hold the tensor as it now is. torch's own resize for the CPU would copy on the host, at once.
+void grow(const Tensor& self) {
+  if (self.numel() == 0) return;
+  const size_t bytes = at::detail::computeStorageNbytes(self.sizes(), self.strides(), self.element_size(), self.storage_offset());
+  if (bytes > self.storage().nbytes()) at::native::resize_bytes_nocuda(self.storage(), bytes);
 }
-Tensor& set_tensor(Tensor& self, const Tensor& source) { return at::native::set_tensor_(self, source); }
-Tensor& set_storage(Tensor& self, at::Storage source) { return at::native::set_(self, source); }
+
+const Tensor& resize_tensor(const Tensor& self, IntArrayRef size, std::optional<at::MemoryFormat> format) {
+  if (self.sizes() != size) {
+    self.unsafeGetTensorImpl()->set_sizes_contiguous(size);
+    grow(self);
+  }
+  if (format) self.unsafeGetTensorImpl()->empty_tensor_restride(*format);
+  return self;
+}
+const Tensor& resize_(const Tensor& self, SymIntArrayRef size, std::optional<at::MemoryFormat> format) {
+  return resize_tensor(self, C10_AS_INTARRAYREF_SLOW(size), format);
+}
 Tensor& set_storage_offset(Tensor& self, at::Storage source, int64_t offset, IntArrayRef size, IntArrayRef stride) {
-  return at::cpu::set_(self, source, offset, size, stride);
+  at::native::checkSetStorage(self, std::move(source), offset, size, stride);
+  c10::TensorImpl* impl = self.unsafeGetTensorImpl();
+  impl->set_storage_offset(offset);
+  if (stride.data() == nullptr) {
+    impl->set_sizes_contiguous(size);
+  } else {
+    impl->set_sizes_and_strides(size, stride);
+  }
+  grow(self);
+  return self;
+}
+Tensor& set_tensor(Tensor& self, const Tensor& source) {
+  return set_storage_offset(self, source.storage(), source.storage_offset(), source.sizes(), source.strides());
+}
+Tensor& set_storage(Tensor& self, at::Storage source) {
+  const auto items = static_cast<int64_t>(source.nbytes() / self.element_size());
+  return set_storage_offset(self, std::move(source), 0, items, {});
 }
 Tensor copy_from_and_resize(const Tensor& self, const Tensor& dst) {
-  at::native::resize_(dst, self.sizes(), std::nullopt);
+  resize_tensor(dst, self.sizes(), std::nullopt);
   return copy_from(self, dst, false);
 }
 Tensor& fill_(Tensor& self, const at::Scalar& value) {

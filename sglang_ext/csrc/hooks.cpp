@@ -54,8 +54,7 @@ struct Hooks final : at::PrivateUse1HooksInterface {
     c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
     TORCH_CHECK(impl->resizable(), "rigi: this storage cannot be resized: it shares memory that it doesn't own");
     const c10::DeviceIndex device = storage.device().index();
-    c10::DataPtr data = aliasing_allocator(device)->allocate(bytes);
-    data.unsafe_set_device(storage.device());
+    c10::DataPtr data = allocate_on(device, bytes);
     const size_t kept = std::min(bytes, impl->nbytes());
     if (kept > 0) check(rigiMemcpyAsync(data.get(), impl->data(), kept, current_stream(device)), "rigiMemcpyAsync");
     impl->set_data_ptr_noswap(std::move(data));

@@ -122,7 +122,11 @@ REGISTER_ALLOCATOR(kRigi, &g_chip_allocator);
 
 struct AliasingAllocator final : c10::Allocator {
   c10::DeviceIndex device = 0;
-  c10::DataPtr allocate(size_t bytes) override { return allocate_chip(bytes, device, c10::Device(c10::kCPU)); }
+  c10::DataPtr allocate(size_t bytes) override {
+    c10::DataPtr data = allocate_chip(bytes, device, c10::Device(c10::kCPU));
+    synchronize(device);  // the block may be one that queued work still uses: the host may write once that is done
+    return data;
+  }
   c10::DeleterFnPtr raw_deleter() const override { return &free_chip; }
   void copy_data(void* destination, const void* source, size_t bytes) const override { default_copy_data(destination, source, bytes); }
 };
@@ -240,6 +244,8 @@ REGISTER_HOST_ALLOCATOR(kRigi, &g_pinned_allocator)
 }  // namespace
 
 c10::Allocator* chip_allocator() { return &g_chip_allocator; }
+
+c10::DataPtr allocate_on(c10::DeviceIndex device, size_t bytes) { return allocate_chip(bytes, device, c10::Device(kRigi, device)); }
 
 c10::Allocator* aliasing_allocator(c10::DeviceIndex device) {
   static auto* all = [] {

@@ -10,8 +10,11 @@ namespace rigi_torch {
 /// The allocator of `rigi` storages: one SDK allocation each.
 c10::Allocator* chip_allocator();
 
-/// Allocates chip memory of `device` whose DataPtr says that it lives on the CPU: what a CPU kernel that has to resize an output of
-/// the fallback gets, so that the result can be handed to the chip tensor without a copy.
+/// Chip memory of a device.
+c10::DataPtr allocate_on(c10::DeviceIndex device, size_t bytes);
+
+/// Allocates chip memory of `device` for the host to write, whose DataPtr says that it lives on the CPU: what a CPU kernel that has to
+/// resize an output of the fallback gets, so that the result can be handed to the chip tensor without a copy.
 c10::Allocator* aliasing_allocator(c10::DeviceIndex device);
 
 /// True if `data` owns chip memory of ours (whatever device it claims).

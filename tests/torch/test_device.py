@@ -220,8 +220,27 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 
 def test_resize_keeps_what_fits() -> None:
-    x = torch.arange(6, dtype=torch.float32).to("rigi")
-    x.resize_(10)
-    assert torch.equal(x[:6].cpu(), torch.arange(6, dtype=torch.float32))
+    for seed in range(20):  # other data each time: memory is used again
+        host = torch.arange(6.0) + seed
+        x = host.to("rigi")
+        pointer = x.data_ptr()
+        x.resize_(10)
+        assert torch.equal(x[:6].cpu(), host)
+        x.resize_(2, 2)
+        assert torch.equal(x.cpu(), host[:4].view(2, 2)) and x.data_ptr() != pointer
     x.untyped_storage().resize_(0)
     assert x.untyped_storage().nbytes() == 0
+
+
+def test_set_shares_memory() -> None:
+    x, y = torch.arange(12.0).to("rigi"), torch.empty(0, device="rigi")
+    y.set_(x)
+    assert y.shape == (12,) and y.data_ptr() == x.data_ptr()
+    y.set_(x.untyped_storage())
+    assert torch.equal(y.cpu(), x.cpu())
+    y.set_(x.untyped_storage(), 2, (2, 3), (1, 2))
+    assert torch.equal(y.cpu(), torch.arange(12.0).as_strided((2, 3), (1, 2), 2))
+    with pytest.raises(RuntimeError, match="different device"):
+        y.set_(torch.zeros(3).untyped_storage(), 0, (3,), (1,))
+    w = torch.empty(0, device="rigi").set_(x.untyped_storage(), 0, (20,), (1,))  # grows the storage
+    assert torch.equal(w[:12].cpu(), torch.arange(12.0)) and x.untyped_storage().nbytes() == 80
