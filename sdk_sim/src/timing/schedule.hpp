@@ -29,7 +29,7 @@ struct Node {
   uint32_t busy, latency;
   uint32_t rows, cols, depth;
   uint32_t passes;
-  uint64_t elements;   // vector and activation engines
+  uint64_t elements;  // vector and activation engines
   uint64_t hbm_bytes;  // padded; 0 without HBM
   uint64_t hbm;
   int64_t hbm_stride;
@@ -72,7 +72,7 @@ class Schedule {
   };
   struct Queue {
     std::deque<Pending> pending;
-    uint64_t end = 0;             // of the last resolved instruction
+    uint64_t end = 0;  // of the last resolved instruction
     std::vector<uint64_t> start;  // ring of the last queue_depth starts
     uint64_t issued = 0, resolved = 0;
   };
