@@ -44,8 +44,8 @@ class Checker {
   // An SRAM block of `rows` x `row_bytes`; a written block may not overlap itself.
   void block(const char* name, const rigi_operand& o, uint64_t rows, uint64_t row_bytes, uint32_t element, bool written) const {
     if (o.bcast > RIGI_IMM) fault(std::string("operand ") + name + " has broadcast form " + std::to_string(o.bcast) + "; allowed: 0 to 3");
-    if (o.bcast == RIGI_IMM) return;
     if (written && o.bcast != RIGI_FULL) fault(std::string("operand ") + name + " is written and must not be broadcast");
+    if (o.bcast == RIGI_IMM) return;
     if (o.bcast == RIGI_ROW) rows = 1;
     if (o.bcast == RIGI_COL) row_bytes = element;
     if (o.addr % chip_.line_bytes != 0) {
@@ -137,6 +137,7 @@ void check_dma(const rigi_instr& i, int core, const Chip& chip, const Checker& c
       check.in_hbm(1, i.cols);
       return;
     case RIGI_STORE_ADD:
+      check.no_bcast("a", i.a);
       check.dtype("a", i.a, bit(RIGI_F32) | bit(RIGI_BF16));
       if (i.cols % dtype_bytes(i.a.dtype) != 0)
         fault("store_add of " + std::to_string(i.cols) + " bytes a row, not a whole number of " + dtype_name(i.a.dtype));
