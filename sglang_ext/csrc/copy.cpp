@@ -214,6 +214,7 @@ at::Tensor copy_from(const at::Tensor& src, const at::Tensor& dst, bool non_bloc
 at::Scalar read_scalar(const at::Tensor& self) {
   TORCH_CHECK(self.numel() == 1, "a tensor with ", self.numel(), " elements cannot be converted to a scalar");
   const auto host = download_span(self);
+  TORCH_INTERNAL_ASSERT(host.has_value());  // one element is its own span
   return host->item();
 }
 

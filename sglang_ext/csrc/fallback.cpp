@@ -19,8 +19,9 @@ FallbackMode mode_from_environment() {
   const std::string_view text = value ? value : "allow";
   if (text == "error") return FallbackMode::kError;
   if (text == "warn") return FallbackMode::kWarn;
-  if (text != "allow" && !text.empty())
+  if (text != "allow" && !text.empty()) {
     TORCH_WARN("RIGI_FALLBACK=", text, " is not one of error, warn, allow; taking 'warn', so that nothing runs on the host unseen");
+  }
   return text == "allow" || text.empty() ? FallbackMode::kAllow : FallbackMode::kWarn;
 }
 

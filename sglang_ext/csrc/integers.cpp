@@ -149,7 +149,7 @@ class RowIndex {
   }
 
   Vectors::Row compute(Vectors& vectors) const {
-    std::optional<Vectors::Row> row, valid;
+    Vectors::Row row{}, valid{};
     for (size_t i = 0; i < indices_.size(); i++) {
       const auto size = static_cast<float>(sizes_[i]);
       Vectors::Row word{}, ok{};
@@ -163,10 +163,10 @@ class RowIndex {
       }
       const Vectors::Row wrapped = vectors.binary(RIGI_ADD, word, vectors.binary(RIGI_MUL, vectors.compare(RIGI_LT, word, 0.0F), size));
       ok = vectors.both(ok, vectors.both(vectors.compare(RIGI_GE, wrapped, 0.0F), vectors.compare(RIGI_LT, wrapped, size)));
-      row = row ? vectors.binary(RIGI_ADD, vectors.binary(RIGI_MUL, *row, size), wrapped) : wrapped;
-      valid = valid ? vectors.both(*valid, ok) : ok;
+      row = i > 0 ? vectors.binary(RIGI_ADD, vectors.binary(RIGI_MUL, row, size), wrapped) : wrapped;
+      valid = i > 0 ? vectors.both(valid, ok) : ok;
     }
-    return vectors.select(*valid, *row, Program::number(-1));
+    return vectors.select(valid, row, Program::number(-1));
   }
 
  private:
@@ -184,7 +184,9 @@ bool add_integers(const at::Tensor& self, const at::Tensor& other, const at::Sca
   if (on_chip(other)) {
     if (!fits(other, out) || other.device() != self.device()) return false;
   } else {
-    if (other.dim() != 0 || !at::isIntegralType(other.scalar_type(), false) || !(number = small(other.item()))) return false;
+    if (other.dim() != 0 || !at::isIntegralType(other.scalar_type(), false)) return false;
+    number = small(other.item());
+    if (!number) return false;
   }
   Vectors vectors(self.device().index(), self.numel());
   const rigi_binary fn = subtract ? RIGI_SUB : RIGI_ADD;
@@ -204,9 +206,8 @@ bool add_integers(const at::Tensor& self, const at::Tensor& other, const at::Sca
 bool clamp_integers(const at::Tensor& self, const std::optional<at::Scalar>& min, const std::optional<at::Scalar>& max,
                     const at::Tensor& out) {
   if (!on_chip(self) || !on_chip(out) || !fits(self, out)) return false;
-  std::optional<double> low, high;
-  if (min && !(low = small(*min))) return false;
-  if (max && !(high = small(*max))) return false;
+  const std::optional<double> low = min ? small(*min) : std::nullopt, high = max ? small(*max) : std::nullopt;
+  if ((min && !low) || (max && !high)) return false;
   Vectors vectors(self.device().index(), self.numel());
   if (self.scalar_type() == at::kInt) {
     Vectors::Row value = vectors.words(self);

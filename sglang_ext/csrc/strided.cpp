@@ -74,7 +74,10 @@ void each_block(const Dims& outer, Visit&& visit) {
     int64_t dst = 0, src = 0;
     for (size_t i = 0; i < outer.size(); i++) dst += index[i] * outer[i].dst, src += index[i] * outer[i].src;
     visit(dst, src);
-    for (size_t i = outer.size(); i-- > 0 && ++index[i] == outer[i].size;) index[i] = 0;
+    for (size_t i = outer.size(); i > 0; i--) {  // the next index, like an odometer
+      if (++index[i - 1] < outer[i - 1].size) break;
+      index[i - 1] = 0;
+    }
   }
 }
 
