@@ -127,8 +127,8 @@ def check_model(config: Any, page_size: int) -> None:
         wrong = "a cap on attention scores"
     elif config.head_dim != config.v_head_dim:
         wrong = f"value heads of another size ({config.v_head_dim}) than key heads ({config.head_dim})"
-    elif config.head_dim % 16 or config.head_dim > 256:
-        wrong = f"head dimension {config.head_dim} (multiples of 16 up to 256 are served)"
+    elif config.head_dim % 32 or config.head_dim > 256:
+        wrong = f"head dimension {config.head_dim} (multiples of 32 up to 256 are served)"
     elif page_size != 16:
         wrong = f"page size {page_size} (16 is served: leave --page-size out)"
     elif config.dtype != torch.bfloat16:
