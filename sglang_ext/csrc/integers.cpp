@@ -206,13 +206,13 @@ bool add_integers(const at::Tensor& self, const at::Tensor& other, const at::Sca
 bool clamp_integers(const at::Tensor& self, const std::optional<at::Scalar>& min, const std::optional<at::Scalar>& max,
                     const at::Tensor& out) {
   if (!on_chip(self) || !on_chip(out) || !fits(self, out)) return false;
-  const std::optional<double> low = min ? small(*min) : std::nullopt, high = max ? small(*max) : std::nullopt;
-  if ((min && !low) || (max && !high)) return false;
+  const double low = min ? small(*min).value_or(kExact + 1) : 0, high = max ? small(*max).value_or(kExact + 1) : 0;
+  if (low > kExact || high > kExact) return false;
   Vectors vectors(self.device().index(), self.numel());
   if (self.scalar_type() == at::kInt) {
     Vectors::Row value = vectors.words(self);
-    if (low) value = vectors.binary(RIGI_MAX, value, vectors.constant(*low));
-    if (high) value = vectors.binary(RIGI_MIN, value, vectors.constant(*high));
+    if (min) value = vectors.binary(RIGI_MAX, value, vectors.constant(low));
+    if (max) value = vectors.binary(RIGI_MIN, value, vectors.constant(high));
     vectors.store(value, out);
   } else {
     Vectors::Wide value = vectors.wide(self);
@@ -221,8 +221,8 @@ bool clamp_integers(const at::Tensor& self, const std::optional<at::Scalar>& min
       const Vectors::Row beyond = upper ? vectors.below(bound, value) : vectors.below(value, bound);
       value = {vectors.select(beyond, bound.low, value.low), vectors.select(beyond, bound.high, value.high)};
     };
-    if (low) limit(*low, false);
-    if (high) limit(*high, true);
+    if (min) limit(low, false);
+    if (max) limit(high, true);
     vectors.store(value, out);
   }
   vectors.program.launch("clamp");
