@@ -92,6 +92,11 @@ class RigiPlatform(SRTPlatform):
 
         return RigiKVPool
 
+    def get_paged_allocator_cls(self) -> type:
+        from sglang_ext.serving.page_allocator import RigiPageAllocator
+
+        return RigiPageAllocator
+
     def get_dispatch_key_name(self) -> str:
         return NAME
 
