@@ -13,6 +13,7 @@
 #include <ATen/ops/clamp_ops.h>
 #include <ATen/ops/fill_ops.h>
 #include <ATen/ops/index_ops.h>
+#include <ATen/ops/mul_ops.h>
 #include <ATen/ops/sub_ops.h>
 #include <ATen/ops/unfold_native.h>
 #include <ATen/ops/view_native.h>
@@ -116,6 +117,10 @@ Tensor& sub_out(const Tensor& self, const Tensor& other, const at::Scalar& alpha
   if (add_integers(self, other, alpha, /*subtract=*/true, out)) return out;
   return at::native::call_fallback_fn<&fallback, at::_ops::sub_out>::call(self, other, alpha, out);
 }
+Tensor& mul_out(const Tensor& self, const Tensor& other, Tensor& out) {
+  if (multiply_integers(self, other, out)) return out;
+  return at::native::call_fallback_fn<&fallback, at::_ops::mul_out>::call(self, other, out);
+}
 Tensor& clamp_out(const Tensor& self, const std::optional<at::Scalar>& min, const std::optional<at::Scalar>& max, Tensor& out) {
   if (clamp_integers(self, min, max, out)) return out;
   return at::native::call_fallback_fn<&fallback, at::_ops::clamp_out>::call(self, min, max, out);
@@ -150,6 +155,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("record_stream", record_stream);
   m.impl("add.out", add_out);
   m.impl("sub.out", sub_out);
+  m.impl("mul.out", mul_out);
   m.impl("clamp.out", clamp_out);
   m.impl("index.Tensor_out", index_out);
   m.impl("_index_put_impl_", index_put);

@@ -9,6 +9,7 @@ namespace rigi_torch {
 namespace {
 
 constexpr int64_t kMostItems = 4096;               // of a vector; a dozen rows of words fit into SRAM
+constexpr int64_t kMostProducts = 1024;           // a product takes up to 300 rows
 constexpr int64_t kMostMoved = 512 * 1024;         // bytes of gathered or scattered rows
 constexpr double kExact = 1 << 24;                 // immediates are fp32
 constexpr float kLowest = -2147483648.0F;          // added to both sides, makes a signed comparison an unsigned one
@@ -64,6 +65,23 @@ class Vectors {
   Row below_unsigned(Row a, Row b) { return compare(RIGI_LT, binary(RIGI_ADD, a, kLowest), binary(RIGI_ADD, b, kLowest)); }
   Row below(Wide a, Wide b) {
     return either(compare(RIGI_LT, a.high, b.high), both(compare(RIGI_EQ, a.high, b.high), below_unsigned(a.low, b.low)));
+  }
+  Wide add(Wide a, Wide b) {
+    const Row low = binary(RIGI_ADD, a.low, b.low);
+    return {low, binary(RIGI_ADD, binary(RIGI_ADD, a.high, b.high), below_unsigned(low, a.low))};
+  }
+  Wide subtract(Wide a, Wide b) {
+    const Row borrow = below_unsigned(a.low, b.low);
+    return {binary(RIGI_SUB, a.low, b.low), binary(RIGI_SUB, binary(RIGI_SUB, a.high, b.high), borrow)};
+  }
+  /// Double and add, from the highest bit of `factor` >= 1 on.
+  Wide multiply(Wide a, uint32_t factor) {
+    Wide product = a;
+    for (int bit = 30 - __builtin_clz(factor); bit >= 0; bit--) {
+      product = add(product, product);
+      if (factor >> bit & 1) product = add(product, a);
+    }
+    return product;
   }
   Row select(Row condition, Row a, rigi_operand b) {
     const Row result = next();
@@ -195,11 +213,27 @@ bool add_integers(const at::Tensor& self, const at::Tensor& other, const at::Sca
     vectors.store(vectors.binary(fn, a, b), out);
   } else {
     const Vectors::Wide a = vectors.wide(self), b = number ? vectors.wide_constant(*number) : vectors.wide(other);
-    const Vectors::Row low = vectors.binary(fn, a.low, b.low);
-    const Vectors::Row carry = subtract ? vectors.below_unsigned(a.low, b.low) : vectors.below_unsigned(low, a.low);
-    vectors.store(Vectors::Wide{low, vectors.binary(fn, vectors.binary(fn, a.high, b.high), carry)}, out);
+    vectors.store(subtract ? vectors.subtract(a, b) : vectors.add(a, b), out);
   }
   vectors.program.launch(subtract ? "sub" : "add");
+  return true;
+}
+
+bool multiply_integers(const at::Tensor& self, const at::Tensor& other, const at::Tensor& out) {
+  if (!on_chip(self) || !on_chip(out) || !fits(self, out) || self.numel() > kMostProducts) return false;
+  if (on_chip(other) || other.dim() != 0 || !at::isIntegralType(other.scalar_type(), false)) return false;
+  const std::optional<double> number = small(other.item());
+  if (!number) return false;
+  Vectors vectors(self.device().index(), self.numel());
+  if (self.scalar_type() == at::kInt) {
+    vectors.store(vectors.binary(RIGI_MUL, vectors.words(self), vectors.constant(*number)), out);
+  } else {
+    const Vectors::Wide zero = vectors.wide_constant(0), value = vectors.wide(self);
+    const auto factor = static_cast<uint32_t>(std::abs(*number));
+    const Vectors::Wide product = factor == 0 ? zero : vectors.multiply(value, factor);
+    vectors.store(*number < 0 ? vectors.subtract(zero, product) : product, out);
+  }
+  vectors.program.launch("mul");
   return true;
 }
 

@@ -19,6 +19,9 @@ using Indices = c10::List<std::optional<at::Tensor>>;
 /// out = self + other, or self - other; `other` is a chip tensor of the same shape and dtype or a host scalar below 2^24.
 bool add_integers(const at::Tensor& self, const at::Tensor& other, const at::Scalar& alpha, bool subtract, const at::Tensor& out);
 
+/// out = self * other, a host scalar below 2^24 in magnitude.
+bool multiply_integers(const at::Tensor& self, const at::Tensor& other, const at::Tensor& out);
+
 /// out = self limited to min and max, each below 2^24 in magnitude.
 bool clamp_integers(const at::Tensor& self, const std::optional<at::Scalar>& min, const std::optional<at::Scalar>& max,
                     const at::Tensor& out);

@@ -39,6 +39,21 @@ def test_int32(pairs: list[tuple[int, int]], number: int) -> None:
     assert torch.rigi.fallbacks() == {}
 
 
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(WIDE, min_size=1, max_size=30), factor=SMALL)
+def test_products(values: list[int], factor: int) -> None:
+    torch.rigi.reset_fallbacks()
+    for host in (torch.tensor(values), torch.tensor(values).int()):
+        assert torch.equal((host.to("rigi") * factor).cpu(), host * factor)
+    assert torch.rigi.fallbacks() == {}
+
+
+def test_the_longest_product() -> None:
+    host = torch.arange(1024) * 123456789
+    assert torch.equal((host.to("rigi") * -((1 << 24) - 1)).cpu(), host * -((1 << 24) - 1))
+    assert torch.rigi.fallbacks() == {}
+
+
 def test_what_does_not_fit_falls_back() -> None:
     x = torch.arange(10).to("rigi")
     assert torch.equal((x + (1 << 40)).cpu(), torch.arange(10) + (1 << 40))
