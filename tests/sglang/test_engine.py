@@ -125,3 +125,36 @@ def test_sampling_gives_tokens_of_the_vocabulary(answers: dict):
 def test_a_prompt_longer_than_the_context_is_refused_and_the_engine_goes_on(answers: dict):
     assert "256" in answers["refused"] and "longer" in answers["refused"]
     assert answers["after"] == answers["alone"][0]
+
+
+STEPS = """
+import json, os, sys, tempfile
+if __name__ == "__main__":
+    os.environ["RIGI_STEP_LOG"] = log = tempfile.mktemp()
+    import sglang
+    from sglang_ext.serving import step_log
+    engine = sglang.Engine(model_path=sys.argv[1], log_level="error")
+    prompts = json.loads(sys.argv[2])
+    for sampling in ({"temperature": 0}, {"temperature": 1.0}):
+        engine.generate(prompts, {**sampling, "max_new_tokens": 40, "ignore_eos": True})
+    engine.generate("x", {"max_new_tokens": 1})
+    engine.shutdown()
+    print(json.dumps(step_log.read(log)))
+"""
+
+
+@pytest.mark.slow
+def test_a_decode_step_runs_on_the_chip_alone(tiny_model: Path, tmp_path: Path):
+    """While the batch stays the same no aten op falls back to the host, also where a request begins a new page of the cache."""
+    import json
+
+    (tmp_path / "steps.py").write_text(STEPS)
+    code = f"import runpy; runpy.run_path({str(tmp_path / 'steps.py')!r}, run_name='__main__')"
+    lines = run_python(code, str(tiny_model), json.dumps(PROMPTS))
+    full = [line for line in lines if line["mode"] == "decode" and line["batch"] == len(PROMPTS)]
+    assert len(full) >= 60 and all(line["simulated_us"] > 0 for line in full)
+    half = len(full) // 2
+    steady = [line["fallbacks"] for line in full[2 : half - 3]]
+    assert not any(steady), f"greedy: {[s for s in steady if s][:3]}"
+    drawn = [line["fallbacks"] for line in full[half + 3 : -3]]
+    assert all(set(ops) <= {"aten::mul.out"} for ops in drawn), f"sampled: {[d for d in drawn if set(d) - {'aten::mul.out'}][:3]}"
