@@ -76,7 +76,7 @@ def measure(folder: Path, messages: list[str], tokens: int, bar: Any) -> dict[st
     stage("Rigi through SGLang: loading", 1)
     runner = ChipRunner(folder)
     stage(f"Rigi: one extend and {tokens - 1} decode steps", tokens)
-    logits = runner.teacher_forced(prompts, continuations, stage.advance)
+    logits = stage.done(runner.teacher_forced(prompts, continuations, stage.advance))
     chip = [compare(want, torch.log_softmax(got, dim=-1)) for want, got in zip(expected, logits)]
     return summarize(bf16, chip, tokens)
 
