@@ -36,9 +36,9 @@ class Tiling:
     bk: int
 
     def stages(self, weights: int) -> int:
-        """Buffers in the ring: as many as fit, at most 8. `weights` tiles of w belong to a step (2 for gate and up)."""
+        """Buffers in the ring: as many as fit, at most 4. `weights` tiles of w belong to a step (2 for gate and up)."""
         fixed = 4 * weights * self.bm * self.bn + 2 * 2 * self.bm * PANEL + 2 * 2 * PANEL
-        return min(8, (SRAM_BYTES - fixed) // (2 * self.bk * (self.bm + weights * self.bn)))
+        return min(4, (SRAM_BYTES - fixed) // (2 * self.bk * (self.bm + weights * self.bn)))
 
 
 EPILOGUES = ("none", "bias", "residual", "silu_mul", "float32")
