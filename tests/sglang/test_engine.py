@@ -158,3 +158,36 @@ def test_a_decode_step_runs_on_the_chip_alone(tiny_model: Path, tmp_path: Path):
     assert not any(steady), f"greedy: {[s for s in steady if s][:3]}"
     drawn = [line["fallbacks"] for line in full[half + 3 : -3]]
     assert all(set(ops) <= {"aten::mul.out"} for ops in drawn), f"sampled: {[d for d in drawn if set(d) - {'aten::mul.out'}][:3]}"
+
+
+SMALL_CACHE = """
+import json, sys
+if __name__ == "__main__":
+    import sglang
+    engine = sglang.Engine(model_path=sys.argv[1], log_level="error", max_total_tokens=512, schedule_conservativeness=0.01)
+    greedy = {"temperature": 0, "max_new_tokens": 100, "ignore_eos": True}
+    prompts = [f"number {i} says" for i in range(12)]
+    alone = [engine.generate(p, greedy)["output_ids"] for p in prompts[:2]]
+    together = [a["output_ids"] for a in engine.generate(prompts, greedy)]
+    try:
+        engine.generate("x " * 600, greedy)
+        refused = ""
+    except ValueError as error:
+        refused = str(error)
+    capped = engine.generate("short", {**greedy, "max_new_tokens": 2000})["meta_info"]["finish_reason"]
+    after = engine.generate(prompts[0], greedy)["output_ids"]
+    engine.shutdown()
+    print(json.dumps({"alone": alone, "together": together, "refused": refused, "capped": capped, "after": after}))
+"""
+
+
+@pytest.mark.slow
+def test_more_requests_than_the_cache_holds_wait_or_are_refused(tiny_model: Path, tmp_path: Path):
+    (tmp_path / "small.py").write_text(SMALL_CACHE)
+    code = f"import runpy; runpy.run_path({str(tmp_path / 'small.py')!r}, run_name='__main__')"
+    result = run_python(code, str(tiny_model))
+    assert [len(ids) for ids in result["together"]] == [100] * 12
+    assert result["together"][:2] == result["alone"]
+    assert "1200 tokens" in result["refused"] and "shorter" in result["refused"]
+    assert result["capped"]["type"] == "length"
+    assert result["after"] == result["alone"][0]
