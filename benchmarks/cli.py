@@ -1,4 +1,4 @@
-"""`rigi bench` and `rigi parity`."""
+"""`rigi bench`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.parity import parity
 from benchmarks.serve import serve
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -121,5 +120,3 @@ def attention_decode(
 
 
 bench.add_command(serve)
-
-__all__ = ["bench", "parity"]

@@ -86,7 +86,7 @@ def gemm(m: int, n: int, k: int, dtype: str = "bf16", trace: Path | None = None,
     return report("gemm", {"m": m, "n": n, "k": k, "dtype": dtype}, 2.0 * m * n * k, BYTES * (m * k + n * k + m * n), measured, error)
 
 
-def _paged(batch: int, length: int, page: int, generator: torch.Generator) -> tuple[torch.Tensor, int]:
+def paged(batch: int, length: int, page: int, generator: torch.Generator) -> tuple[torch.Tensor, int]:
     """A block table of `batch` requests with their pages shuffled, and the number of slots. Page 0 is padding, as in SGLang."""
     pages = -(-length // page)
     order = torch.randperm(batch * pages, generator=generator) + 1
@@ -110,7 +110,7 @@ def attention_prefill(
     chip = device()
     generator = torch.Generator().manual_seed(seed)
     total, scale = prefix + seq, head_dim**-0.5
-    table, slots = _paged(1, total, page, generator)
+    table, slots = paged(1, total, page, generator)
     q = torch.randn(seq, heads * head_dim, generator=generator).to(torch.bfloat16)
     cache = torch.randn(2, slots, kv_heads * head_dim, generator=generator).to(torch.bfloat16)
     on_chip = [
@@ -136,7 +136,7 @@ def attention_decode(
     chip = device()
     generator = torch.Generator().manual_seed(seed)
     scale = head_dim**-0.5
-    table, slots = _paged(batch, kv, page, generator)
+    table, slots = paged(batch, kv, page, generator)
     q = torch.randn(batch, heads * head_dim, generator=generator).to(torch.bfloat16)
     cache = torch.randn(2, slots, kv_heads * head_dim, generator=generator).to(torch.bfloat16)
     on_chip = [t.to(chip) for t in (q, cache[0], cache[1], table, torch.arange(batch), torch.full((batch,), kv))]

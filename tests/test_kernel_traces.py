@@ -17,7 +17,7 @@ import torch
 
 import sdk_sim
 import sglang_ext.device  # noqa: F401
-from benchmarks.kernels import _paged as paged
+from benchmarks.kernels import paged
 
 CHIP = torch.device("rigi")
 

@@ -244,11 +244,6 @@ def attention_decode() -> Any:
     return kernel
 
 
-def workspace_floats(batch: int, heads: int, head_dim: int, max_len: int) -> int:
-    """Floats of workspace for requests of up to `max_len` tokens."""
-    return batch * -(-max_len // CHUNK) * (heads * head_dim + 2 * heads)
-
-
 KERNELS = [
     KernelSpec(
         op="attention_decode",

@@ -163,7 +163,7 @@ def gemm(tiling: Tiling, epilogue: str) -> Any:
 
 
 # First match wins. A few rows: every core streams its columns of w, HBM is the limit. More rows: the grid shares loads both ways, and
-# tiles are as large as the scratchpad allows. Measured with `rigi bench gemm`; see docs/decisions.
+# tiles are as large as the scratchpad allows. Measured with `rigi bench gemm`.
 MANY = 1 << 40
 TABLE: list[tuple[str, Tiling, dict[str, list[int]]]] = [
     ("m16", Tiling(gm=1, gn=16, bm=16, bn=128, bk=512), {"m": [1, 16]}),

@@ -47,7 +47,7 @@ void Schedule::begin(uint32_t launch_cost) {
 
 // Two recordings of equal hash have equal schedules: everything the rules read goes in. HBM addresses do only in a multicast,
 // whose partners must name the same bytes.
-void Schedule::record(int core, const rigi_instr& i) {
+void Schedule::add(int core, const rigi_instr& i) {
   Recording& recording = recordings_[core];
   const auto operand = [](const rigi_operand& o) {
     return (uint64_t{o.addr} << 32 | static_cast<uint32_t>(o.stride)) * 31 + (uint64_t{o.dtype} << 8 | o.bcast);
@@ -62,15 +62,13 @@ void Schedule::record(int core, const rigi_instr& i) {
   recording.program.push_back(i);
 }
 
-void Schedule::add(int core, const rigi_instr& i) { record(core, i); }
-
 void Schedule::scalar_load(int core, uint64_t hbm, uint32_t bytes) {
   rigi_instr i{};
   i.op = kScalarLoad;
   i.rows = recordings_[core].lines.insert(hbm / chip_.line_bytes).second ? chip_.scalar_load_miss : chip_.scalar_load_hit;
   i.cols = bytes;
   i.hbm = hbm;
-  record(core, i);
+  add(core, i);
 }
 
 void Schedule::scalar_read(int core, uint32_t sram, uint32_t bytes) {
@@ -79,13 +77,13 @@ void Schedule::scalar_read(int core, uint32_t sram, uint32_t bytes) {
   i.rows = chip_.scalar_read;
   i.cols = bytes;
   i.a.addr = sram;
-  record(core, i);
+  add(core, i);
 }
 
 void Schedule::barrier() {
   rigi_instr i{};
   i.op = kBarrier;
-  for (size_t c = 0; c < recordings_.size(); ++c) record(static_cast<int>(c), i);
+  for (size_t c = 0; c < recordings_.size(); ++c) add(static_cast<int>(c), i);
 }
 
 uint64_t Schedule::program_hash() const {

@@ -105,7 +105,6 @@ class Schedule {
     uint64_t multicast;  // key, or 0
   };
 
-  void record(int core, const rigi_instr& instr);
   void expand(uint32_t core);
   void resolve_launch();
   void advance(uint32_t core);
