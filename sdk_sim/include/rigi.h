@@ -61,16 +61,30 @@ typedef struct rigiDeviceProperties {
   char override_path[256]; /* the chip file named by RIGI_CHIP, or empty */
 } rigiDeviceProperties;
 
-typedef enum rigiMode { RIGI_FUNCTIONAL = 0, RIGI_TIMED = 1 } rigiMode; /* default: RIGI_MODE=functional|timed, else timed */
+/* Default: RIGI_MODE=functional|timed|timing-only|strict, else timed. The mode of a piece of work is the device's when it is submitted. */
+typedef enum rigiMode {
+  RIGI_FUNCTIONAL = 0,  /* data, no time */
+  RIGI_TIMED = 1,       /* data and time */
+  RIGI_TIMING_ONLY = 2, /* time, no data: nothing is computed, HBM stays untouched but for copies of up to 64 KiB, which scalars may read */
+  RIGI_STRICT = 3 /* data and time, every access checked against what was allocated, written and shared; slow */
+} rigiMode;
 
 RIGI_API rigiStatus rigiGetDeviceCount(int* count);
 RIGI_API rigiStatus rigiGetDeviceProperties(int device, rigiDeviceProperties* properties);
 RIGI_API rigiStatus rigiDeviceSynchronize(int device);
 RIGI_API rigiStatus rigiDeviceGetError(int device); /* the sticky error, or success; also sets the text */
-RIGI_API rigiStatus rigiDeviceReset(int device);    /* drops queued work and the sticky error; memory, streams and modules stay */
+RIGI_API rigiStatus rigiDeviceReset(int device); /* drops queued work and the sticky error; memory, streams and modules stay */
 RIGI_API rigiStatus rigiDeviceSetMode(int device, rigiMode mode);
 RIGI_API rigiStatus rigiDeviceGetMode(int device, rigiMode* mode);
 RIGI_API rigiStatus rigiSetNumThreads(int threads); /* host threads that run cores; default RIGI_NUM_THREADS, else the host's, at most 16 */
+
+/* ---- strict mode. A launch with findings faults the device (the text is the first finding); all of them can be taken as JSON:
+ * [{"kind": "uninitialized" | "out_of_bounds" | "use_after_free" | "misaligned" | "race" | ..., "kernel", "core", "phase", "instruction",
+ * "op", "operand", "line", "text"}]. Taking empties the list; it works on a faulted device. Freed with free(). */
+RIGI_API rigiStatus rigiDeviceTakeFindings(int device, char** json);
+/* Live allocations, oldest first: [{"address": n, "bytes": n, "number": n}], number counting the device's allocations from 1. In strict
+ * mode the list is also printed on standard error when the process ends. Freed with free(). */
+RIGI_API rigiStatus rigiDeviceGetAllocations(int device, char** json);
 
 /* ---- memory. Device pointers are 256-byte aligned; the emulator's are host-addressable. Zero bytes give a null pointer, which may be
  * freed. Freed memory may be handed out again at once: synchronize before touching device memory from the host. */
@@ -133,11 +147,59 @@ RIGI_API rigiStatus rigiLaunchKernel(rigiKernel_t kernel, rigiStream_t stream, c
 RIGI_API rigiStatus rigiLaunchProgram(rigiStream_t stream, const char* name, const rigi_instr* instrs, const uint64_t* offsets,
                                       uint32_t phases);
 
+/* ---- graphs. Between Begin and End, work on the stream is not run but noted, also that of streams of the same device which wait for an
+ * event recorded in the capture; they must be joined again by such an event before End. A graph's launches pay the graph launch cost.
+ * Memory that a graph names must stay allocated; host memory of its copies is read and written at each launch. Synchronizing a capturing
+ * stream, or taking its clock, is refused. */
+typedef struct rigiGraph_s* rigiGraph_t; /* what was captured */
+typedef struct rigiGraphExec_s* rigiGraphExec_t; /* a graph ready to launch, whose arguments may be changed */
+typedef enum rigiNodeKind {
+  RIGI_NODE_KERNEL = 0,
+  RIGI_NODE_COPY = 1,
+  RIGI_NODE_SET = 2,
+  RIGI_NODE_HOST = 3,
+  RIGI_NODE_RECORD = 4,
+  RIGI_NODE_WAIT = 5
+} rigiNodeKind;
+typedef struct rigiGraphNode {
+  rigiNodeKind kind;
+  uint32_t stream; /* 0: the one on which the capture began; others in the order in which they joined */
+  size_t num_args; /* KERNEL */
+  size_t bytes; /* COPY, SET */
+  char name[256]; /* KERNEL: the kernel's or program's */
+} rigiGraphNode;
+RIGI_API rigiStatus rigiStreamBeginCapture(rigiStream_t stream);
+RIGI_API rigiStatus rigiStreamEndCapture(rigiStream_t stream, rigiGraph_t* graph); /* ends the capture also when it fails */
+RIGI_API rigiStatus rigiStreamIsCapturing(rigiStream_t stream, int* capturing);
+RIGI_API rigiStatus rigiGraphDestroy(rigiGraph_t graph);
+RIGI_API rigiStatus rigiGraphGetNodeCount(rigiGraph_t graph, size_t* count);
+RIGI_API rigiStatus rigiGraphGetNode(rigiGraph_t graph, size_t index, rigiGraphNode* node); /* in order of capture */
+RIGI_API rigiStatus rigiGraphInstantiate(rigiGraph_t graph, rigiGraphExec_t* exec);
+RIGI_API rigiStatus rigiGraphExecDestroy(rigiGraphExec_t exec);
+/* For launches from now on; those already submitted keep theirs. */
+RIGI_API rigiStatus rigiGraphExecSetKernelArgs(rigiGraphExec_t exec, size_t index, const rigiArg* args, size_t num_args);
+RIGI_API rigiStatus rigiGraphExecSetCopy(rigiGraphExec_t exec, size_t index, void* dst, const void* src, size_t bytes);
+RIGI_API rigiStatus rigiGraphLaunch(rigiGraphExec_t exec, rigiStream_t stream);
+
+/* ---- collectives over the chip-to-chip links: their cost only, in cycles, for 1..4096 devices on a ring. `bytes` is what one device holds
+ * before (reduce-scatter, all-reduce, all-to-all) or after (all-gather) the collective. */
+typedef enum rigiCollective { RIGI_ALL_REDUCE = 0, RIGI_ALL_GATHER = 1, RIGI_REDUCE_SCATTER = 2, RIGI_ALL_TO_ALL = 3 } rigiCollective;
+typedef enum rigiAlgorithm { RIGI_RING = 0, RIGI_TREE = 1 } rigiAlgorithm;
+RIGI_API rigiStatus rigiCollectiveGetCycles(rigiCollective collective, rigiAlgorithm algorithm, uint32_t devices, size_t bytes,
+                                            uint64_t* cycles);
+
 /* Simulated cost of what ran on a stream's device since the last call: launches, cycles, by kernel name; as JSON
  * {"launches": n, "cycles": n, "kernels": {"name": {"launches": n, "cycles": n}}, "copies": {...}}. Synchronizes. Freed with free(). */
 RIGI_API rigiStatus rigiDeviceTakeStatistics(int device, char** json);
 
-/* ---- instruction trace: one JSON object a line, see the chip manual. Launches from Start to Stop are written. Timed mode only. */
+/* ---- profiler: one JSON object a launch or copy, see the manual; RIGI_PROFILE=FOLDER starts it on every device of the process. Ranges
+ * name what work belongs to ("request", "layer", ...): they nest, follow the stream's order, and cost nothing while no profile is taken. */
+RIGI_API rigiStatus rigiProfilerStart(int device, const char* path);
+RIGI_API rigiStatus rigiProfilerStop(int device);
+RIGI_API rigiStatus rigiRangePush(rigiStream_t stream, const char* kind, const char* name);
+RIGI_API rigiStatus rigiRangePop(rigiStream_t stream);
+
+/* ---- instruction trace: one JSON object a line, see the chip manual. Launches from Start to Stop are written. Not in functional mode. */
 RIGI_API rigiStatus rigiTraceStart(int device, const char* path);
 RIGI_API rigiStatus rigiTraceStop(int device);
 
