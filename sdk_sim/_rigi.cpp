@@ -104,7 +104,7 @@ void launch_host_function(uintptr_t stream, nb::object function) {
   }
 }
 
-void launch_kernel(uintptr_t kernel, uintptr_t stream, const nb::sequence& arguments) {
+std::vector<rigiArg> convert(const nb::sequence& arguments) {
   std::vector<rigiArg> args;
   for (const nb::handle argument : arguments) {
     rigiArg arg;
@@ -115,6 +115,11 @@ void launch_kernel(uintptr_t kernel, uintptr_t stream, const nb::sequence& argum
     }
     args.push_back(arg);
   }
+  return args;
+}
+
+void launch_kernel(uintptr_t kernel, uintptr_t stream, const nb::sequence& arguments) {
+  const std::vector<rigiArg> args = convert(arguments);
   without_gil([&] { return rigiLaunchKernel(handle<rigiKernel_t>(kernel), handle<rigiStream_t>(stream), args.data(), args.size()); });
 }
 
@@ -148,7 +153,8 @@ void bind_errors(nb::module_& m) {
       .value("KERNEL_FAULT", RIGI_ERROR_KERNEL_FAULT)
       .value("CHIP_FILE", RIGI_ERROR_CHIP_FILE)
       .value("IO", RIGI_ERROR_IO)
-      .value("INTERNAL", RIGI_ERROR_INTERNAL);
+      .value("INTERNAL", RIGI_ERROR_INTERNAL)
+      .value("CAPTURE", RIGI_ERROR_CAPTURE);
   static PyObject* type = PyErr_NewExceptionWithDoc(
       "sdk_sim.RigiError", "A call that the SDK refused. `status` is the Status, the text is the SDK's own.", PyExc_RuntimeError, nullptr);
   m.attr("RigiError") = nb::borrow(type);
@@ -308,6 +314,60 @@ void bind_modules(nb::module_& m) {
   });
 }
 
+nb::dict graph_node(uintptr_t graph, size_t index) {
+  rigiGraphNode node;
+  check(rigiGraphGetNode(handle<rigiGraph_t>(graph), index, &node));
+  nb::dict d;
+  d["kind"] = static_cast<int>(node.kind);
+  d["stream"] = node.stream;
+  d["num_args"] = node.num_args;
+  d["bytes"] = node.bytes;
+  d["name"] = node.name;
+  return d;
+}
+
+void bind_graphs(nb::module_& m) {
+  m.def("stream_begin_capture", [](uintptr_t stream) { check(rigiStreamBeginCapture(handle<rigiStream_t>(stream))); });
+  m.def("stream_end_capture", [](uintptr_t stream) {
+    rigiGraph_t graph = nullptr;
+    check(rigiStreamEndCapture(handle<rigiStream_t>(stream), &graph));
+    return number(graph);
+  });
+  m.def("stream_is_capturing", [](uintptr_t stream) {
+    int capturing = 0;
+    check(rigiStreamIsCapturing(handle<rigiStream_t>(stream), &capturing));
+    return capturing != 0;
+  });
+  m.def("graph_destroy", [](uintptr_t graph) { without_gil([&] { return rigiGraphDestroy(handle<rigiGraph_t>(graph)); }); });
+  m.def("graph_node_count", [](uintptr_t graph) {
+    size_t count = 0;
+    check(rigiGraphGetNodeCount(handle<rigiGraph_t>(graph), &count));
+    return count;
+  });
+  m.def("graph_node", &graph_node);
+  m.def("graph_instantiate", [](uintptr_t graph) {
+    rigiGraphExec_t exec = nullptr;
+    check(rigiGraphInstantiate(handle<rigiGraph_t>(graph), &exec));
+    return number(exec);
+  });
+  m.def("graph_exec_destroy", [](uintptr_t exec) { without_gil([&] { return rigiGraphExecDestroy(handle<rigiGraphExec_t>(exec)); }); });
+  m.def("graph_exec_set_args", [](uintptr_t exec, size_t index, const nb::sequence& arguments) {
+    const std::vector<rigiArg> args = convert(arguments);
+    check(rigiGraphExecSetKernelArgs(handle<rigiGraphExec_t>(exec), index, args.data(), args.size()));
+  });
+  m.def("graph_exec_set_copy", [](uintptr_t exec, size_t index, uintptr_t dst, uintptr_t src, size_t bytes) {
+    check(rigiGraphExecSetCopy(handle<rigiGraphExec_t>(exec), index, handle<void*>(dst), handle<void*>(src), bytes));
+  });
+  m.def("graph_launch", [](uintptr_t exec, uintptr_t stream) {
+    without_gil([&] { return rigiGraphLaunch(handle<rigiGraphExec_t>(exec), handle<rigiStream_t>(stream)); });
+  });
+  m.def("collective_cycles", [](int collective, int algorithm, uint32_t devices, size_t bytes) {
+    uint64_t cycles = 0;
+    check(rigiCollectiveGetCycles(static_cast<rigiCollective>(collective), static_cast<rigiAlgorithm>(algorithm), devices, bytes, &cycles));
+    return cycles;
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_rigi, m) {
@@ -317,4 +377,5 @@ NB_MODULE(_rigi, m) {
   bind_memory(m);
   bind_streams(m);
   bind_modules(m);
+  bind_graphs(m);
 }

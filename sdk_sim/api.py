@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from . import _rigi, isa
 from ._rigi import RigiError, Status
+from .graph import Graph, GraphExec, capture, collective_cycles
 
-Mode = Literal["functional", "timed"]
-_MODES: tuple[Mode, Mode] = ("functional", "timed")
+Mode = Literal["functional", "timed", "timing-only", "strict"]
+_MODES: tuple[Mode, ...] = ("functional", "timed", "timing-only", "strict")
 
 # ---- devices
 
@@ -51,7 +52,8 @@ def reset(device: int = 0) -> None:
 
 
 def set_mode(mode: Mode, device: int = 0) -> None:
-    """Whether work submitted from now on takes simulated time ("timed") or only computes ("functional")."""
+    """What work submitted from now on does: compute ("functional"), compute and take simulated time ("timed"), take time without
+    touching data ("timing-only"), or both with every access checked ("strict")."""
     if mode not in _MODES:
         raise ValueError(f"mode {mode!r} is unknown; allowed: {', '.join(_MODES)}")
     _rigi.set_mode(device, _MODES.index(mode))
@@ -76,7 +78,7 @@ def take_statistics(device: int = 0) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def trace(path: str | os.PathLike[str], device: int = 0) -> Iterator[None]:
-    """Writes the instructions of the launches submitted inside to a file, one JSON object a line. Timed mode only."""
+    """Writes the instructions of the launches submitted inside to a file, one JSON object a line. Not in functional mode."""
     _rigi.trace_start(device, os.fspath(path))
     try:
         yield
@@ -327,12 +329,16 @@ atexit.register(_drain)
 __all__ = [
     "Buffer",
     "Event",
+    "Graph",
+    "GraphExec",
     "Kernel",
     "Mode",
     "Module",
     "RigiError",
     "Status",
     "Stream",
+    "capture",
+    "collective_cycles",
     "device_count",
     "get_mode",
     "launch",

@@ -41,7 +41,8 @@ typedef enum rigiStatus {
   RIGI_ERROR_KERNEL_FAULT = 10,    /* sticky: an instruction was refused */
   RIGI_ERROR_CHIP_FILE = 11,       /* the chip description cannot be read */
   RIGI_ERROR_IO = 12,
-  RIGI_ERROR_INTERNAL = 13
+  RIGI_ERROR_INTERNAL = 13,
+  RIGI_ERROR_CAPTURE = 14 /* not while a stream captures, or a capture that cannot become a graph */
 } rigiStatus;
 
 RIGI_API const char* rigiGetStatusName(rigiStatus status);

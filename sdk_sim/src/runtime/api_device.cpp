@@ -81,8 +81,10 @@ rigiStatus rigiDeviceReset(int device) {
 
 rigiStatus rigiDeviceSetMode(int device, rigiMode mode) {
   return guarded(__func__, [&] {
-    if (mode != RIGI_FUNCTIONAL && mode != RIGI_TIMED)
-      throw Error(RIGI_ERROR_INVALID_VALUE, "mode " + std::to_string(mode) + " is unknown; allowed: RIGI_FUNCTIONAL (0), RIGI_TIMED (1)");
+    if (mode < RIGI_FUNCTIONAL || mode > RIGI_STRICT)
+      throw Error(RIGI_ERROR_INVALID_VALUE,
+                  "mode " + std::to_string(mode) +
+                      " is unknown; allowed: RIGI_FUNCTIONAL (0), RIGI_TIMED (1), RIGI_TIMING_ONLY (2), RIGI_STRICT (3)");
     Library::get().device(device).mode = mode;
     return RIGI_SUCCESS;
   });
@@ -124,8 +126,8 @@ rigiStatus rigiTraceStart(int device, const char* path) {
     require(path, "path");
     Device& d = Library::get().device(device);
     d.queue.check();
-    if (d.mode != RIGI_TIMED)
-      throw Error(RIGI_ERROR_INVALID_VALUE, "a trace needs timed mode, device " + std::to_string(device) +
+    if (d.mode == RIGI_FUNCTIONAL)
+      throw Error(RIGI_ERROR_INVALID_VALUE, "a trace needs a mode with time, device " + std::to_string(device) +
                                                 " is in functional mode; call rigiDeviceSetMode(device, RIGI_TIMED) first");
     std::FILE* file = std::fopen(path, "we");
     if (file == nullptr) throw Error(RIGI_ERROR_IO, std::string("the trace file ") + path + " cannot be written: " + std::strerror(errno));

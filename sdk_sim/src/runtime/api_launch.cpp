@@ -4,7 +4,7 @@
 #include <cstring>
 #include <fstream>
 
-#include "library.hpp"
+#include "command.hpp"
 
 using rigi::Device;
 using rigi::Error;
@@ -21,22 +21,6 @@ constexpr uint32_t kMostPhases = 4096;
 void require(const void* pointer, const char* name) {
   if (pointer == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
 }
-
-// A kernel of a module with its arguments.
-class KernelProgram final : public rigi::Program {
- public:
-  KernelProgram(std::shared_ptr<Kernel> kernel, const rigiArg* args, size_t num_args) : kernel_(std::move(kernel)), args_(num_args) {
-    static_assert(sizeof(rigiArg) == sizeof(rigi_word));
-    if (num_args != 0) std::memcpy(args_.data(), args, num_args * sizeof(rigi_word));
-  }
-  const char* name() const override { return kernel_->description->name; }
-  uint32_t phases() const override { return kernel_->description->num_phases; }
-  void run(uint32_t phase, rigi_core* core) const override { kernel_->description->phases[phase](core, args_.data()); }
-
- private:
-  std::shared_ptr<Kernel> kernel_;
-  std::vector<rigi_word> args_;
-};
 
 // Instructions as data.
 class ListProgram final : public rigi::Program {
@@ -60,12 +44,6 @@ class ListProgram final : public rigi::Program {
   std::vector<uint64_t> offsets_;
   std::vector<rigi_instr> instrs_;
 };
-
-void submit_launch(const std::shared_ptr<Stream>& stream, std::unique_ptr<rigi::Program> program) {
-  Device& device = *stream->device;
-  const rigiMode mode = device.mode;
-  device.submit(*stream, [&device, stream, mode, program = std::move(program)] { device.launch(*program, *stream, mode); });
-}
 
 std::vector<char> read_file(const char* path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
@@ -167,20 +145,9 @@ rigiStatus rigiModuleGetManifest(rigiModule_t module, const char** json) {
 rigiStatus rigiLaunchKernel(rigiKernel_t kernel, rigiStream_t stream, const rigiArg* args, size_t num_args) {
   return guarded(__func__, [&] {
     Library& library = Library::get();
-    std::shared_ptr<Kernel> k = library.kernels.get(kernel);
     const std::shared_ptr<Stream> s = library.stream(stream);
-    if (num_args != k->description->num_args) {
-      throw Error(RIGI_ERROR_INVALID_VALUE, std::string("kernel ") + k->description->name + " takes " +
-                                                std::to_string(k->description->num_args) + " arguments, " + std::to_string(num_args) +
-                                                " were given");
-    }
-    if (num_args != 0) require(args, "args");
-    if (k->module->device() != s->device->id) {
-      throw Error(RIGI_ERROR_INVALID_VALUE, std::string("kernel ") + k->description->name + " was loaded for device " +
-                                                std::to_string(k->module->device()) + ", the stream is on device " +
-                                                std::to_string(s->device->id) + "; load the module for that device too");
-    }
-    submit_launch(s, std::make_unique<KernelProgram>(std::move(k), args, num_args));
+    auto program = std::make_unique<rigi::KernelProgram>(library.kernels.get(kernel), *s->device, args, num_args);
+    rigi::submit(s, std::make_unique<rigi::LaunchCommand>(std::move(program)));
     return RIGI_SUCCESS;
   });
 }
@@ -201,7 +168,7 @@ rigiStatus rigiLaunchProgram(rigiStream_t stream, const char* name, const rigi_i
     }
     if (offsets[0] != 0) throw Error(RIGI_ERROR_INVALID_VALUE, "offsets[0] is " + std::to_string(offsets[0]) + ", not 0");
     if (offsets[entries] != 0) require(instrs, "instrs");
-    submit_launch(s, std::make_unique<ListProgram>(name, instrs, offsets, phases, cores));
+    rigi::submit(s, std::make_unique<rigi::LaunchCommand>(std::make_unique<ListProgram>(name, instrs, offsets, phases, cores)));
     return RIGI_SUCCESS;
   });
 }

@@ -1,7 +1,7 @@
 // rigi.h: memory and copies.
 #include <cstring>
 
-#include "library.hpp"
+#include "graph.hpp"
 
 using rigi::Device;
 using rigi::Error;
@@ -63,56 +63,73 @@ class Pin {
   Device* device_;
 };
 
-struct Copy {
+struct Route {
   Device *to, *from;  // null: host
   Transfer kind;
 };
 
-Copy classify(Library& library, void* dst, const void* src, size_t bytes) {
-  Copy copy{device_of_block(library, dst, bytes, "dst"), device_of_block(library, src, bytes, "src"), Transfer::OnDevice};
-  if (copy.to == nullptr && copy.from == nullptr) {
+Route route_of(Library& library, void* dst, const void* src, size_t bytes) {
+  Route route{device_of_block(library, dst, bytes, "dst"), device_of_block(library, src, bytes, "src"), Transfer::OnDevice};
+  if (route.to == nullptr && route.from == nullptr) {
     throw Error(RIGI_ERROR_INVALID_VALUE, "both " + format_pointer(dst) + " and " + format_pointer(src) + " are host memory; use memcpy");
   }
-  if (copy.to == nullptr) {
-    copy.kind = Transfer::ToHost;
-  } else if (copy.from == nullptr) {
-    copy.kind = Transfer::ToDevice;
-  } else if (copy.to != copy.from) {
-    copy.kind = Transfer::Peer;
+  if (route.to == nullptr) {
+    route.kind = Transfer::ToHost;
+  } else if (route.from == nullptr) {
+    route.kind = Transfer::ToDevice;
+  } else if (route.to != route.from) {
+    route.kind = Transfer::Peer;
   }
-  return copy;
+  return route;
 }
 
-void submit_copy(Library& library, void* dst, const void* src, size_t bytes, rigiStream_t stream) {
-  const std::shared_ptr<Stream> s = library.stream(stream);
-  Device& device = *s->device;
-  const Copy copy = classify(library, dst, src, bytes);
-  const rigiMode mode = device.mode;
-  if (copy.kind == Transfer::Peer) {
-    device.submit(*s, [=, &device, to = Pin(*copy.to), from = Pin(*copy.from)] {
-      std::memcpy(dst, src, bytes);
-      device.account(*s, Transfer::Peer, bytes, mode);
-    });
-    return;
+// In timing-only mode small blocks still move, since kernels may read scalars from them; of large ones the host sees zeros.
+void move_bytes(void* dst, const void* src, size_t bytes, Transfer kind, rigiMode mode) {
+  if (mode != RIGI_TIMING_ONLY || bytes <= kStaged) {
+    std::memmove(dst, src, bytes);
+  } else if (kind == Transfer::ToHost) {
+    std::memset(dst, 0, bytes);
   }
-  const Device& owner = copy.to != nullptr ? *copy.to : *copy.from;
+}
+
+void require_device(const Device& owner, const Device& device) {
   if (&owner != &device) {
     throw Error(RIGI_ERROR_INVALID_VALUE, "the memory is on device " + std::to_string(owner.id) + " but the stream on device " +
                                               std::to_string(device.id) + "; use a stream of the memory's device");
   }
-  if (copy.kind == Transfer::ToDevice && bytes <= kStaged) {
-    const auto* data = static_cast<const uint8_t*>(src);
-    device.submit(*s, [=, &device, staged = std::vector<uint8_t>(data, data + bytes)] {
-      std::memcpy(dst, staged.data(), bytes);
-      device.account(*s, Transfer::ToDevice, bytes, mode);
-    });
-    return;
-  }
-  device.submit(*s, [=, &device, kind = copy.kind] {
-    std::memmove(dst, src, bytes);
-    device.account(*s, kind, bytes, mode);
-  });
 }
+
+// Copied at once, it takes small host data along and holds back what is freed on other devices; in a graph it does neither.
+class CopyCommand final : public rigi::Command {
+ public:
+  CopyCommand(const Route& route, void* dst, const void* src, size_t bytes, bool at_once)
+      : kind_(route.kind), dst_(dst), src_(src), bytes_(bytes) {
+    if (!at_once) return;
+    if (kind_ == Transfer::Peer) {
+      pins_.emplace_back(*route.to);
+      pins_.emplace_back(*route.from);
+    } else if (kind_ == Transfer::ToDevice && bytes <= kStaged) {
+      const auto* data = static_cast<const uint8_t*>(src);
+      staged_.assign(data, data + bytes);
+    }
+  }
+  void run(const rigi::Run& run) override {
+    move_bytes(dst_, staged_.empty() ? src_ : staged_.data(), bytes_, kind_, run.mode);
+    run.device.account(run, kind_, bytes_);
+  }
+  void describe(rigiGraphNode& node) const override {
+    node.kind = RIGI_NODE_COPY;
+    node.bytes = bytes_;
+  }
+
+ private:
+  const Transfer kind_;
+  void* const dst_;
+  const void* const src_;
+  const size_t bytes_;
+  std::vector<uint8_t> staged_;
+  std::vector<Pin> pins_;
+};
 
 void set_bytes(void* dst, int value, size_t bytes) {
   if (static_cast<uint8_t>(value) != 0 || bytes < kFreshZeros) {
@@ -128,21 +145,39 @@ void set_bytes(void* dst, int value, size_t bytes) {
   std::memset(first + bytes - tail, 0, tail);
 }
 
+class SetCommand final : public rigi::Command {
+ public:
+  SetCommand(void* dst, int value, size_t bytes) : dst_(dst), value_(value), bytes_(bytes) {}
+  void run(const rigi::Run& run) override {
+    if (run.mode != RIGI_TIMING_ONLY || bytes_ <= kStaged) set_bytes(dst_, value_, bytes_);
+    run.device.account(run, Transfer::Set, bytes_);
+  }
+  void describe(rigiGraphNode& node) const override {
+    node.kind = RIGI_NODE_SET;
+    node.bytes = bytes_;
+  }
+
+ private:
+  void* const dst_;
+  const int value_;
+  const size_t bytes_;
+};
+
 void submit_set(Library& library, void* dst, int value, size_t bytes, const std::shared_ptr<Stream>& s) {
-  Device& device = *s->device;
   const Device* owner = device_of_block(library, dst, bytes, "dst");
   if (owner == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(dst) + " is not device memory");
-  if (owner != &device)
-    throw Error(RIGI_ERROR_INVALID_VALUE,
-                "the memory is on device " + std::to_string(owner->id) + " but the stream on device " + std::to_string(device.id));
-  const rigiMode mode = device.mode;
-  device.submit(*s, [=, &device] {
-    set_bytes(dst, value, bytes);
-    device.account(*s, Transfer::Set, bytes, mode);
-  });
+  require_device(*owner, *s->device);
+  rigi::submit(s, std::make_unique<SetCommand>(dst, value, bytes));
 }
 
 }  // namespace
+
+std::unique_ptr<rigi::Command> rigi::make_copy(Library& library, const Device& device, void* dst, const void* src, size_t bytes,
+                                               bool at_once) {
+  const Route route = route_of(library, dst, src, bytes);
+  if (route.kind != Transfer::Peer) require_device(route.to != nullptr ? *route.to : *route.from, device);
+  return std::make_unique<CopyCommand>(route, dst, src, bytes, at_once);
+}
 
 extern "C" {
 
@@ -201,18 +236,19 @@ rigiStatus rigiMemcpy(void* dst, const void* src, size_t bytes) {
   return guarded(__func__, [&] {
     if (bytes == 0) return RIGI_SUCCESS;
     Library& library = Library::get();
-    const Copy copy = classify(library, dst, src, bytes);
-    Device& device = copy.to != nullptr ? *copy.to : *copy.from;
-    if (copy.kind == Transfer::Peer) {
-      copy.from->queue.synchronize();
-      copy.from->queue.check();
+    const Route route = route_of(library, dst, src, bytes);
+    Device& device = route.to != nullptr ? *route.to : *route.from;
+    const std::shared_ptr<Stream> s = library.default_stream_of(device);
+    rigi::Capture::refuse(*s, "rigiMemcpy waits for the default stream, which it cannot");
+    if (route.kind == Transfer::Peer) {
+      route.from->queue.synchronize();
+      route.from->queue.check();
     }
     device.queue.check();
-    const std::shared_ptr<Stream> s = library.default_stream_of(device);
     const rigiMode mode = device.mode;
     device.queue.submit_and_wait([&] {
-      std::memmove(dst, src, bytes);
-      device.account(*s, copy.kind, bytes, mode);
+      move_bytes(dst, src, bytes, route.kind, mode);
+      device.account({device, *s, mode, device.chip.launch_host}, route.kind, bytes);
     });
     device.queue.check();
     return RIGI_SUCCESS;
@@ -221,7 +257,10 @@ rigiStatus rigiMemcpy(void* dst, const void* src, size_t bytes) {
 
 rigiStatus rigiMemcpyAsync(void* dst, const void* src, size_t bytes, rigiStream_t stream) {
   return guarded(__func__, [&] {
-    if (bytes != 0) submit_copy(Library::get(), dst, src, bytes, stream);
+    if (bytes == 0) return RIGI_SUCCESS;
+    Library& library = Library::get();
+    const std::shared_ptr<Stream> s = library.stream(stream);
+    rigi::submit(s, rigi::make_copy(library, *s->device, dst, src, bytes, !s->capturing.load(std::memory_order_acquire)));
     return RIGI_SUCCESS;
   });
 }
@@ -234,7 +273,8 @@ rigiStatus rigiMemcpyPeerAsync(void* dst, const void* src, size_t bytes, rigiStr
       if (library.device_of(pointer) == nullptr)
         throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; a peer copy goes from device to device");
     }
-    submit_copy(library, dst, src, bytes, stream);
+    const std::shared_ptr<Stream> s = library.stream(stream);
+    rigi::submit(s, rigi::make_copy(library, *s->device, dst, src, bytes, !s->capturing.load(std::memory_order_acquire)));
     return RIGI_SUCCESS;
   });
 }
@@ -246,6 +286,7 @@ rigiStatus rigiMemset(void* dst, int value, size_t bytes) {
     Device* device = library.device_of(dst);
     if (device == nullptr) throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(dst) + " is not device memory");
     const std::shared_ptr<Stream> s = library.default_stream_of(*device);
+    rigi::Capture::refuse(*s, "rigiMemset waits for the default stream, which it cannot");
     submit_set(library, dst, value, bytes, s);
     device->queue.wait(s->last.load(std::memory_order_acquire));
     device->queue.check();

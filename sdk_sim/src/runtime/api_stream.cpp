@@ -1,6 +1,7 @@
 // rigi.h: streams, events and host functions.
-#include "library.hpp"
+#include "graph.hpp"
 
+using rigi::Capture;
 using rigi::Error;
 using rigi::Event;
 using rigi::guarded;
@@ -14,10 +15,16 @@ void require(const void* result, const char* name) {
   if (result == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
 }
 
+void refuse_captured(const Record& record) {
+  if (record.capture_id != 0)
+    throw Error(RIGI_ERROR_CAPTURE, "the event was last recorded in a capture: it orders a graph's nodes and has no time of its own");
+}
+
 // The record of an event that has completed; `which` names it in messages.
 std::shared_ptr<Record> completed_record(Library& library, rigiEvent_t handle, const char* which) {
   std::shared_ptr<Record> record = library.events.get(handle)->last();
   if (!record) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("the ") + which + " event was never recorded");
+  refuse_captured(*record);
   if (!record->device->queue.done(record->sequence))
     throw Error(RIGI_ERROR_NOT_READY, std::string("the ") + which + " event has not completed yet; call rigiEventSynchronize first");
   return record;
@@ -71,6 +78,7 @@ rigiStatus rigiStreamGetDevice(rigiStream_t stream, int* device) {
 rigiStatus rigiStreamSynchronize(rigiStream_t stream) {
   return guarded(__func__, [&] {
     const std::shared_ptr<Stream> s = Library::get().stream(stream);
+    Capture::refuse(*s, "it cannot be waited for");
     s->device->queue.wait(s->last.load(std::memory_order_acquire));
     s->device->queue.check();
     return RIGI_SUCCESS;
@@ -80,6 +88,7 @@ rigiStatus rigiStreamSynchronize(rigiStream_t stream) {
 rigiStatus rigiStreamQuery(rigiStream_t stream) {
   return guarded(__func__, [&] {
     const std::shared_ptr<Stream> s = Library::get().stream(stream);
+    Capture::refuse(*s, "it cannot be asked");
     s->device->queue.check();
     return s->device->queue.done(s->last.load(std::memory_order_acquire)) ? RIGI_SUCCESS : RIGI_ERROR_NOT_READY;
   });
@@ -91,11 +100,7 @@ rigiStatus rigiStreamWaitEvent(rigiStream_t stream, rigiEvent_t event) {
     const std::shared_ptr<Stream> s = library.stream(stream);
     std::shared_ptr<Record> record = library.events.get(event)->last();
     if (!record) return RIGI_SUCCESS;  // never recorded: nothing to wait for
-    s->device->submit(*s, [s, record] {
-      // A record of this device was submitted earlier and is done. Another device may still be at it.
-      if (record->device != s->device) record->device->queue.wait(record->sequence);
-      s->clock = std::max(s->clock, record->cycles);
-    });
+    if (!Capture::wait(s, record)) rigi::submit(s, std::make_unique<rigi::WaitCommand>(std::move(record)));
     return RIGI_SUCCESS;
   });
 }
@@ -104,6 +109,7 @@ rigiStatus rigiStreamGetCycles(rigiStream_t stream, uint64_t* cycles) {
   return guarded(__func__, [&] {
     require(cycles, "cycles");
     const std::shared_ptr<Stream> s = Library::get().stream(stream);
+    Capture::refuse(*s, "it has no clock");
     rigi::Queue& queue = s->device->queue;
     queue.check();
     queue.submit_and_wait([&] { *cycles = s->clock; });
@@ -135,6 +141,10 @@ rigiStatus rigiEventRecord(rigiEvent_t event, rigiStream_t stream) {
     s->device->queue.check();
     auto record = std::make_shared<Record>(s->device);
     const std::lock_guard lock(e->mutex);
+    if (s->capturing.load(std::memory_order_acquire) && Capture::record(s, record)) {
+      e->latest = std::move(record);
+      return RIGI_SUCCESS;
+    }
     // Always: who waits for an event of a device that faults meanwhile must not wait for ever.
     record->sequence = s->device->queue.submit([s, record] { record->cycles = s->clock; }, true);
     s->submitted(record->sequence);
@@ -147,6 +157,7 @@ rigiStatus rigiEventQuery(rigiEvent_t event) {
   return guarded(__func__, [&] {
     const std::shared_ptr<Record> record = Library::get().events.get(event)->last();
     if (!record) return RIGI_SUCCESS;
+    refuse_captured(*record);
     record->device->queue.check();
     return record->device->queue.done(record->sequence) ? RIGI_SUCCESS : RIGI_ERROR_NOT_READY;
   });
@@ -156,6 +167,7 @@ rigiStatus rigiEventSynchronize(rigiEvent_t event) {
   return guarded(__func__, [&] {
     const std::shared_ptr<Record> record = Library::get().events.get(event)->last();
     if (!record) return RIGI_SUCCESS;
+    refuse_captured(*record);
     record->device->queue.wait(record->sequence);
     record->device->queue.check();
     return RIGI_SUCCESS;
@@ -183,6 +195,10 @@ rigiStatus rigiLaunchHostFunc(rigiStream_t stream, void (*function)(void*), void
     require(reinterpret_cast<const void*>(function), "function");
     const std::shared_ptr<Stream> s = Library::get().stream(stream);
     s->device->queue.check();
+    if (s->capturing.load(std::memory_order_acquire)) {
+      std::unique_ptr<rigi::Command> command = std::make_unique<rigi::HostCommand>(function, data);
+      if (Capture::add(s, command)) return RIGI_SUCCESS;
+    }
     // Always: the function may release what its caller holds, whatever became of the work before it.
     s->submitted(s->device->queue.submit([s, function, data] { function(data); }, true));
     return RIGI_SUCCESS;

@@ -56,7 +56,7 @@ Cores::Cores(const Chip& chip, Crew& crew, HbmRange hbm)
   crew_.add(&tasks_);
 }
 
-void Cores::run(const Program& program, Schedule* schedule) {
+void Cores::run(const Program& program, Schedule* schedule, bool data) {
   const uint32_t cores = chip_.cores();
   for (uint32_t c = 0; c < cores; ++c) {
     Context& context = contexts_[c];
@@ -68,6 +68,7 @@ void Cores::run(const Program& program, Schedule* schedule) {
     states_[c].adds.clear();
   }
   program_ = &program;
+  data_ = data;
   const Cores* outer = std::exchange(launching, this);
   const uint32_t phases = program.phases();
   bool faulted = false;
@@ -135,7 +136,7 @@ void Cores::issue(void* state, const rigi_instr* instr) {
   validate(*instr, context.core.id, self.chip_, self.hbm_);
   self.charge(*context.budget, *instr);
   if (context.schedule != nullptr) context.schedule->add(context.core.id, *instr);
-  execute(*instr, *context.state);
+  if (self.data_) execute(*instr, *context.state);
 }
 
 uint64_t Cores::scalar_load(void* state, uint64_t hbm, uint32_t bytes) {
@@ -158,7 +159,7 @@ uint64_t Cores::scalar_read(void* state, uint32_t sram, uint32_t bytes) {
   check_scalar(bytes, sram, 0, self.chip_.sram_bytes, "scratchpad");
   if (context.schedule != nullptr) context.schedule->scalar_read(context.core.id, sram, bytes);
   uint64_t value = 0;
-  std::memcpy(&value, context.state->sram + sram, bytes);
+  if (self.data_) std::memcpy(&value, context.state->sram + sram, bytes);
   return value;
 }
 

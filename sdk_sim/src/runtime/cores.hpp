@@ -19,8 +19,17 @@ class Program {
   virtual ~Program() = default;
   virtual const char* name() const = 0;
   virtual uint32_t phases() const = 0;
+  virtual size_t num_args() const { return 0; }
   /// Issues the instructions of one core. Called from several threads for different cores.
   virtual void run(uint32_t phase, rigi_core* core) const = 0;
+
+  /// The cycles of an earlier launch of this very object, arguments and all, that read no scalar: those of every launch at this cost.
+  struct Known {
+    bool valid = false;
+    uint32_t launch_cost = 0;
+    uint64_t cycles = 0;
+  };
+  mutable Known known;
 };
 
 /// Owns the scratchpads. Runs one program at a time, in the thread of the device's queue and in helpers.
@@ -29,8 +38,9 @@ class Cores {
   Cores(const Chip& chip, Crew& crew, HbmRange hbm);
 
   /// Carries out the program. With `schedule` (begun by the caller) its instructions are recorded there too; the last
-  /// barrier is left to Schedule::finish(). Throws Fault for the first fault by phase, then core, then instruction.
-  void run(const Program& program, Schedule* schedule);
+  /// barrier is left to Schedule::finish(). Without `data` they are checked and recorded only; scalars read from SRAM are 0 then.
+  /// Throws Fault for the first fault by phase, then core, then instruction.
+  void run(const Program& program, Schedule* schedule, bool data);
 
  private:
   struct alignas(128) Context {
@@ -63,6 +73,7 @@ class Cores {
   // The launch in hand.
   const Program* program_ = nullptr;
   uint32_t phase_ = 0;
+  bool data_ = true;
   int64_t budget_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "device.hpp"
 
+#include "command.hpp"
 #include "status.hpp"
 
 namespace rigi {
@@ -12,23 +13,37 @@ void Device::free(void* pointer) {
   queue.submit([this, before] { memory.purge(before); });
 }
 
-void Device::launch(const Program& program, Stream& stream, rigiMode launch_mode) {
+// Carries the program out, on a clock. In timing-only mode what is known already needs no second run.
+uint64_t Device::cycles_of(const Program& program, const Run& run) {
+  const bool data = run.mode != RIGI_TIMING_ONLY;
+  const bool known = program.known.valid && program.known.launch_cost == run.launch_cost && trace_ == nullptr;
+  if (known) {
+    if (data) cores_->run(program, nullptr, true);
+    return program.known.cycles;
+  }
+  if (!schedule_) schedule_ = std::make_unique<Schedule>(chip);
+  schedule_->always_resolve(trace_ != nullptr);
+  schedule_->begin(run.launch_cost);
+  cores_->run(program, schedule_.get(), data);
+  uint64_t cycles = 0;
+  try {
+    cycles = schedule_->finish();
+  } catch (const Fault& fault) {
+    throw Fault(std::string("kernel ") + program.name() + ": " + fault.what());
+  }
+  if (!schedule_->reads_scalars()) program.known = {true, run.launch_cost, cycles};
+  if (trace_ != nullptr) schedule_->write_trace(trace_, traced_++, program.name(), memory.range().base);
+  return cycles;
+}
+
+void Device::launch(const Program& program, const Run& run) {
   if (!cores_) cores_ = std::make_unique<Cores>(chip, crew_, memory.range());
   uint64_t cycles = 0;
-  if (launch_mode == RIGI_TIMED) {
-    if (!schedule_) schedule_ = std::make_unique<Schedule>(chip);
-    schedule_->always_resolve(trace_ != nullptr);
-    schedule_->begin(chip.launch_host);
-    cores_->run(program, schedule_.get());
-    try {
-      cycles = schedule_->finish();
-    } catch (const Fault& fault) {
-      throw Fault(std::string("kernel ") + program.name() + ": " + fault.what());
-    }
-    if (trace_ != nullptr) schedule_->write_trace(trace_, traced_++, program.name(), memory.range().base);
-    timeline_.launch(stream, cycles);
+  if (run.mode == RIGI_FUNCTIONAL) {
+    cores_->run(program, nullptr, true);
   } else {
-    cores_->run(program, nullptr);
+    cycles = cycles_of(program, run);
+    timeline_.launch(run.stream, cycles);
   }
   auto count = kernels_.find(program.name());
   if (count == kernels_.end()) count = kernels_.emplace(program.name(), Count()).first;
@@ -36,11 +51,11 @@ void Device::launch(const Program& program, Stream& stream, rigiMode launch_mode
   count->second.cycles += cycles;
 }
 
-void Device::account(Stream& stream, Transfer kind, uint64_t bytes, rigiMode copy_mode) {
+void Device::account(const Run& run, Transfer kind, uint64_t bytes) {
   Count& count = transfers_[static_cast<int>(kind)];
   ++count.number;
   count.bytes += bytes;
-  if (copy_mode == RIGI_TIMED) count.cycles += timeline_.transfer(stream, kind, bytes);
+  if (run.mode != RIGI_FUNCTIONAL) count.cycles += timeline_.transfer(run.stream, kind, bytes, run.launch_cost);
 }
 
 std::string Device::take_statistics() {

@@ -17,6 +17,8 @@
 
 namespace rigi {
 
+struct Run;
+
 class Device {
  public:
   Device(int number, const Chip& figures, Crew& helpers, rigiMode first_mode)
@@ -39,8 +41,8 @@ class Device {
   void free(void* pointer);
 
   // ---- the rest is called by work in the queue only
-  void launch(const Program& program, Stream& stream, rigiMode launch_mode);
-  void account(Stream& stream, Transfer kind, uint64_t bytes, rigiMode copy_mode);
+  void launch(const Program& program, const Run& run);
+  void account(const Run& run, Transfer kind, uint64_t bytes);
   /// Returns the statistics as JSON and starts them anew.
   std::string take_statistics();
   void trace_to(std::FILE* file);
@@ -51,6 +53,8 @@ class Device {
   struct Count {
     uint64_t number = 0, cycles = 0, bytes = 0;
   };
+
+  uint64_t cycles_of(const Program& program, const Run& run);
 
   Crew& crew_;
   Timeline timeline_;

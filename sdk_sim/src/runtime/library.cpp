@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "chip.hpp"
+#include "graph.hpp"
 
 namespace rigi {
 namespace {
@@ -33,7 +34,10 @@ rigiMode mode_from_environment() {
   const char* value = std::getenv("RIGI_MODE");
   if (value == nullptr || *value == '\0' || std::strcmp(value, "timed") == 0) return RIGI_TIMED;
   if (std::strcmp(value, "functional") == 0) return RIGI_FUNCTIONAL;
-  throw Error(RIGI_ERROR_INVALID_VALUE, std::string("RIGI_MODE='") + value + "' is unknown; allowed: functional, timed");
+  if (std::strcmp(value, "timing-only") == 0) return RIGI_TIMING_ONLY;
+  if (std::strcmp(value, "strict") == 0) return RIGI_STRICT;
+  throw Error(RIGI_ERROR_INVALID_VALUE,
+              std::string("RIGI_MODE='") + value + "' is unknown; allowed: functional, timed, timing-only, strict");
 }
 
 int host_threads() {

@@ -18,6 +18,10 @@ struct Record {
   Device* device;
   uint64_t sequence = 0;  // in the device's queue
   uint64_t cycles = 0;    // written in the queue; valid once the sequence is done
+  // Of a recording that a capture noted instead: which one, and the nodes before it on each of its streams.
+  uint64_t capture_id = 0;
+  std::weak_ptr<Capture> capture;
+  std::vector<uint32_t> after;
 };
 
 struct Event {
@@ -34,6 +38,9 @@ struct Kernel {
   std::shared_ptr<Module> module;
   const rigi_kernel_desc* description;
 };
+
+struct Graph;
+class GraphExec;
 
 class Library {
  public:
@@ -61,6 +68,8 @@ class Library {
   HandleTable<rigiEvent_t, Event> events{2, "event"};
   HandleTable<rigiModule_t, Module> modules{3, "module"};
   HandleTable<rigiKernel_t, Kernel> kernels{4, "kernel"};
+  HandleTable<rigiGraph_t, Graph> graphs{5, "graph"};
+  HandleTable<rigiGraphExec_t, GraphExec> graph_execs{6, "graph ready to launch"};
   std::mutex module_mutex;  // for Module::kernel_handles
 
  private:

@@ -67,6 +67,8 @@ const char* rigiGetStatusName(rigiStatus status) {
       return "RIGI_ERROR_CHIP_FILE";
     case RIGI_ERROR_IO:
       return "RIGI_ERROR_IO";
+    case RIGI_ERROR_CAPTURE:
+      return "RIGI_ERROR_CAPTURE";
     case RIGI_ERROR_INTERNAL:
       return "RIGI_ERROR_INTERNAL";
   }

@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "../common.hpp"
+#include "../timing/collective.hpp"
 
 namespace rigi {
 
+class Capture;
 class Device;
 
 /// A line of simulated time. The clock belongs to the thread that works off the device's queue.
@@ -26,6 +29,8 @@ struct Stream {
   const bool is_default;
   std::atomic<uint64_t> last{0};
   uint64_t clock = 0;  // cycles
+  std::atomic<bool> capturing{false};
+  std::shared_ptr<Capture> capture;  // under the captures' lock, see graph.cpp
 };
 
 enum class Transfer { ToDevice, ToHost, OnDevice, Peer, Set };
@@ -42,8 +47,8 @@ class Timeline {
   /// Moves the stream past a kernel of that many cycles.
   void launch(Stream& stream, uint64_t cycles) { stream.clock = cores_free_ = std::max(stream.clock, cores_free_) + cycles; }
 
-  /// Moves the stream past a transfer; returns the cycles it took.
-  uint64_t transfer(Stream& stream, Transfer kind, uint64_t bytes) {
+  /// Moves the stream past a transfer; returns the cycles it took. `launch_cost`: of a command that stays on the device.
+  uint64_t transfer(Stream& stream, Transfer kind, uint64_t bytes, uint32_t launch_cost) {
     const uint64_t before = stream.clock;
     switch (kind) {
       case Transfer::ToDevice:
@@ -56,7 +61,7 @@ class Timeline {
       case Transfer::OnDevice:
       case Transfer::Set: {
         const uint64_t moved = kind == Transfer::Set ? bytes : 2 * bytes;
-        launch(stream, chip_.launch_host + chip_.dma_latency + (moved + chip_.hbm_bytes_per_cycle - 1) / chip_.hbm_bytes_per_cycle);
+        launch(stream, launch_cost + chip_.dma_latency + (moved + chip_.hbm_bytes_per_cycle - 1) / chip_.hbm_bytes_per_cycle);
         break;
       }
     }
@@ -65,9 +70,7 @@ class Timeline {
 
  private:
   void link(Stream& stream, uint64_t& free, uint64_t bytes, uint64_t bytes_per_s, uint32_t latency) const {
-    __extension__ using Wide = unsigned __int128;
-    const auto cycles = static_cast<uint64_t>((Wide{bytes} * chip_.clock_hz + bytes_per_s - 1) / bytes_per_s);
-    free = std::max(stream.clock, free) + cycles;
+    free = std::max(stream.clock, free) + link_cycles(chip_, bytes, bytes_per_s);
     stream.clock = free + latency;
   }
 

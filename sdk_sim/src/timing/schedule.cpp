@@ -40,6 +40,7 @@ void Schedule::begin(uint32_t launch_cost) {
     recording.program.clear();
     if (!recording.lines.empty()) recording.lines.clear();
     recording.hash = launch_cost;
+    recording.scalars = false;
   }
 }
 
@@ -63,6 +64,7 @@ void Schedule::add(int core, const rigi_instr& i) {
 }
 
 void Schedule::scalar_load(int core, uint64_t hbm, uint32_t bytes) {
+  recordings_[core].scalars = true;
   rigi_instr i{};
   i.op = kScalarLoad;
   i.rows = recordings_[core].lines.insert(hbm / chip_.line_bytes).second ? chip_.scalar_load_miss : chip_.scalar_load_hit;
@@ -72,6 +74,7 @@ void Schedule::scalar_load(int core, uint64_t hbm, uint32_t bytes) {
 }
 
 void Schedule::scalar_read(int core, uint32_t sram, uint32_t bytes) {
+  recordings_[core].scalars = true;
   rigi_instr i{};
   i.op = kScalarRead;
   i.rows = chip_.scalar_read;
@@ -84,6 +87,10 @@ void Schedule::barrier() {
   rigi_instr i{};
   i.op = kBarrier;
   for (size_t c = 0; c < recordings_.size(); ++c) add(static_cast<int>(c), i);
+}
+
+bool Schedule::reads_scalars() const {
+  return std::any_of(recordings_.begin(), recordings_.end(), [](const Recording& recording) { return recording.scalars; });
 }
 
 uint64_t Schedule::program_hash() const {

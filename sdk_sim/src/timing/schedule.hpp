@@ -53,6 +53,8 @@ class Schedule {
   void barrier();
   /// Adds the last barrier, resolves the launch and returns its end. Throws Fault when a multicast waits for ever.
   uint64_t finish();
+  /// Whether the launch read a scalar, so that data may have had a say in it.
+  bool reads_scalars() const;
   /// After finish(): appends the launch to an instruction trace. HBM addresses are written relative to `hbm_base`.
   void write_trace(std::FILE* file, uint64_t launch, const char* kernel, uint64_t hbm_base) const;
   /// Resolve every launch, even one whose recorded programs equal an earlier one's. Needed before write_trace().
@@ -81,6 +83,7 @@ class Schedule {
     std::vector<rigi_instr> program;
     std::unordered_set<uint64_t> lines;  // of HBM, that scalar_load has touched in this launch
     uint64_t hash = 0;
+    bool scalars = false;
   };
   enum : uint8_t { kScalarLoad = 0xf0, kScalarRead = 0xf1, kBarrier = 0xf2 };
   struct CoreTimeline {
