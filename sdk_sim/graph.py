@@ -67,7 +67,7 @@ class GraphExec:
 
     def set_args(self, node: int, args: Sequence[Buffer | int | float]) -> None:
         """New arguments for the launch of a module's kernel, as many as it takes. A Buffer stands for its address."""
-        _rigi.graph_exec_set_args(self.handle, node, [getattr(a, "address", a) for a in args])
+        _rigi.graph_exec_set_args(self.handle, node, [a if isinstance(a, (int, float)) else a.address for a in args])
 
     def set_copy(self, node: int, dst: int, src: int, nbytes: int) -> None:
         """Other addresses and another size for a copy."""

@@ -1,7 +1,8 @@
-"""What the timing tests share: a timed device and programs that are checked against the reference schedule as they run."""
+"""What tests share: a timed device, programs that are checked against the reference schedule as they run, and a module of kernels."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from program_data import Op, Program
 from reference_schedule import compare, read_trace
 from timed_device import TIMED, Device, Run
 from timing_bench import HBM_BYTES, RunProgram
+
+import sdk_sim
+
+HERE = Path(__file__).parent
+MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase"]}
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +53,25 @@ def run(device: Device, tmp_path: Path) -> RunProgram:
         return Run(records, device.cycles() - before)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The kernels of runtime_kernels.cpp, compiled."""
+    out = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    include = HERE.parents[1] / "sdk_sim" / "include"
+    subprocess.run(
+        ["c++", "-std=c++20", "-O1", "-shared", "-fPIC", f"-I{include}", str(HERE / "runtime_kernels.cpp"), "-o", str(out)], check=True
+    )
+    return out.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def image(code: bytes) -> bytes:
+    return sdk_sim.pack_module(code, MANIFEST, "rigi1", "A0")
+
+
+@pytest.fixture
+def module(image: bytes) -> Iterator[sdk_sim.Module]:
+    yield sdk_sim.Module(image)
+    sdk_sim.reset()

@@ -183,7 +183,7 @@ def test_traces_that_cannot_be_written(tmp_path):
     with refused(Status.IO, "cannot be written", "No such file"), sdk_sim.trace(tmp_path / "no" / "t.jsonl"):
         pass
     sdk_sim.set_mode("functional")
-    with refused(Status.INVALID_VALUE, "timed mode"), sdk_sim.trace(tmp_path / "t.jsonl"):
+    with refused(Status.INVALID_VALUE, "mode with time"), sdk_sim.trace(tmp_path / "t.jsonl"):
         pass
 
 

@@ -2,39 +2,14 @@
 
 import json
 import random
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MANIFEST
 from test_runtime_memory import refused
 
 import sdk_sim
 from sdk_sim import Buffer, Module, Status
-
-HERE = Path(__file__).parent
-MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase"]}
-
-
-@pytest.fixture(scope="session")
-def code(tmp_path_factory) -> bytes:
-    out = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    include = HERE.parents[1] / "sdk_sim" / "include"
-    subprocess.run(
-        ["c++", "-std=c++20", "-O1", "-shared", "-fPIC", f"-I{include}", str(HERE / "runtime_kernels.cpp"), "-o", str(out)], check=True
-    )
-    return out.read_bytes()
-
-
-@pytest.fixture(scope="session")
-def image(code) -> bytes:
-    return sdk_sim.pack_module(code, MANIFEST, "rigi1", "A0")
-
-
-@pytest.fixture
-def module(image):
-    yield Module(image)
-    sdk_sim.reset()
 
 
 @pytest.fixture
