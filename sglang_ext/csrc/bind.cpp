@@ -57,14 +57,8 @@ uint64_t cycles(c10::DeviceIndex device) {
   return result;
 }
 
-void set_mode(c10::DeviceIndex device, bool timed) {
-  check(rigiDeviceSetMode(resolve_device(device), timed ? RIGI_TIMED : RIGI_FUNCTIONAL), "rigiDeviceSetMode");
-}
-
-bool is_timed(c10::DeviceIndex device) {
-  rigiMode mode = RIGI_TIMED;
-  check(rigiDeviceGetMode(resolve_device(device), &mode), "rigiDeviceGetMode");
-  return mode == RIGI_TIMED;
+void set_mode(c10::DeviceIndex device, int mode) {
+  check(rigiDeviceSetMode(resolve_device(device), static_cast<rigiMode>(mode)), "rigiDeviceSetMode");
 }
 
 std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
@@ -97,8 +91,8 @@ PYBIND11_MODULE(_C, m) {
 
   m.def("cycles", &cycles, Release());
   m.def("take_statistics", &take_statistics, Release());
-  m.def("set_timed", &set_mode, Release());
-  m.def("is_timed", &is_timed);
+  m.def("set_mode", &set_mode, Release());
+  m.def("get_mode", [](c10::DeviceIndex device) { return static_cast<int>(device_mode(resolve_device(device))); });
   m.def("device_error", &device_error);
   m.def("reset_device", [](c10::DeviceIndex device) { check(rigiDeviceReset(resolve_device(device)), "rigiDeviceReset"); }, Release());
   m.def(

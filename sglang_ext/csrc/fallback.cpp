@@ -49,6 +49,7 @@ Counts& counts() {
 struct Operator {
   std::string name;
   bool is_view = false;           // every result is a view of an operand: metadata only, no work
+  bool in_place = false;          // its one result is its first operand, written
   bool host_indices = false;      // index ops take index tensors from the host, as on every device
   int generator_argument = -1;
   std::optional<c10::OperatorHandle> cpu;  // the operator the CPU runs in its place, if not the same one
@@ -65,6 +66,8 @@ const Operator& lookup(const c10::OperatorHandle& op) {
   info.name = c10::toString(op.operator_name());
   info.is_view = !schema.returns().empty();
   for (const auto& result : schema.returns()) info.is_view &= result.alias_info() && !result.alias_info()->isWrite();
+  info.in_place = schema.returns().size() == 1 && schema.returns()[0].alias_info() && schema.returns()[0].alias_info()->isWrite() &&
+                  !schema.arguments().empty() && schema.arguments()[0].alias_info() && schema.arguments()[0].alias_info()->isWrite();
   info.host_indices = schema.name().find("index") != std::string::npos;
   for (size_t i = 0; i < schema.arguments().size(); i++)
     if (schema.arguments()[i].name() == "generator") info.generator_argument = static_cast<int>(i);
@@ -117,6 +120,16 @@ c10::DeviceIndex common_device(const Operator& info, const c10::FunctionSchema& 
   for (size_t i = 0; i < schema.arguments().size(); i++)
     if (arguments[i].isDevice() && arguments[i].toDevice().type() == kRigi) return resolve_device(arguments[i].toDevice().index());
   return resolve_device(-1);
+}
+
+/// In timing-only mode the host writes no large block of the chip's memory either: what it would compute there nobody reads, and a model's
+/// weights may be larger than the host. Small blocks carry lengths and page tables, and are computed as ever.
+bool only_times(const Operator& info, c10::DeviceIndex device, const c10::IValue* arguments, size_t count) {
+  constexpr size_t kSmall = size_t{64} << 10;  // as the SDK's copies have it
+  if (!info.in_place || device_mode(device) != RIGI_TIMING_ONLY) return false;
+  bool large = false;
+  each_tensor(arguments, count, [&](const at::Tensor& tensor, size_t) { large |= on_chip(tensor) && tensor.nbytes() > kSmall; });
+  return large;
 }
 
 void to_cpu(c10::IValue& value, AliasScope& scope) {
@@ -212,6 +225,12 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     admit_fallback(info.name, [&] { return describe_arguments(schema, arguments); });
     // Work is asynchronous and any stream may have written the operands: wait for all that was submitted to this device.
     synchronize(device);
+  }
+  if (only_times(info, device, arguments, argument_count)) {
+    c10::IValue self = arguments[0];
+    torch::jit::drop(*stack, argument_count);
+    torch::jit::push(*stack, std::move(self));
+    return;
   }
 
   AliasScope scope(device);

@@ -40,4 +40,11 @@ rigiStream_t current_stream(c10::DeviceIndex device);
 /// Waits for everything submitted to a device, on whatever stream.
 inline void synchronize(c10::DeviceIndex device) { check(rigiDeviceSynchronize(device), "rigiDeviceSynchronize"); }
 
+/// The mode in which work is submitted to a device.
+inline rigiMode device_mode(c10::DeviceIndex device) {
+  rigiMode mode = RIGI_TIMED;
+  check(rigiDeviceGetMode(device, &mode), "rigiDeviceGetMode");
+  return mode;
+}
+
 }  // namespace rigi_torch

@@ -9,6 +9,8 @@ from typing import Any
 from sglang_ext import _C
 from sglang_ext.device.devices import Device, get_device_properties, index_of
 
+MODES = ("functional", "timed", "timing-only", "strict")  # in the order of rigiMode
+
 
 def simulated_cycles(device: Device = None) -> int:
     """The clock of the device's current stream, in cycles of the chip; waits for the stream. Stands still in functional mode."""
@@ -25,20 +27,24 @@ def statistics(device: Device = None) -> dict[str, Any]:
     return json.loads(_C.take_statistics(index_of(device)))
 
 
-def set_timed(timed: bool, device: Device = None) -> bool:
-    """Timed or functional mode; returns whether it was timed. Data is the same in both."""
-    previous = _C.is_timed(index_of(device))
-    _C.set_timed(index_of(device), timed)
+def set_mode(mode: str, device: Device = None) -> str:
+    """What work submitted from now on does; returns the mode before. One of "functional" (computes), "timed" (and takes simulated time),
+    "timing-only" (takes time, touches no data) and "strict" (timed, with every access checked)."""
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r} is unknown; allowed: {', '.join(MODES)}")
+    previous = get_mode(device)
+    _C.set_mode(index_of(device), MODES.index(mode))
     return previous
 
 
-def is_timed(device: Device = None) -> bool:
-    return _C.is_timed(index_of(device))
+def get_mode(device: Device = None) -> str:
+    """The mode in which work is submitted."""
+    return MODES[_C.get_mode(index_of(device))]
 
 
 @contextlib.contextmanager
 def trace(path: str | os.PathLike[str], device: Device = None) -> Iterator[None]:
-    """Writes every instruction launched inside to `path`, one JSON object a line. Timed mode only."""
+    """Writes every instruction launched inside to `path`, one JSON object a line. Not in functional mode."""
     index = index_of(device)
     _C.trace_start(index, os.fspath(path))
     try:

@@ -25,7 +25,7 @@ class StepLog:
         self._file = Path(path).open("a", buffering=1)
         self._pending: deque[dict[str, Any]] = deque()
         self._counts: dict[str, int] = {}
-        self._timed = torch.rigi.is_timed()
+        self._timed = torch.rigi.get_mode() != "functional"
 
     def begin(self, forward_batch: Any) -> None:
         """Called before a forward's first launch."""

@@ -126,7 +126,7 @@ def test_streams_and_events() -> None:
 
 def test_elapsed_time_is_simulated() -> None:
     """The host link moves 64 GB/s after 2 us, whatever the host's own speed."""
-    torch.rigi.set_timed(True)
+    torch.rigi.set_mode("timed")
     data = torch.ones(1 << 20, dtype=torch.uint8)
     start, end = torch.rigi.Event(enable_timing=True), torch.rigi.Event(enable_timing=True)
     before = torch.rigi.simulated_cycles()
