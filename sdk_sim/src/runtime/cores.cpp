@@ -65,6 +65,7 @@ void Cores::run(const Program& program, Schedule* schedule, bool data) {
     context.line = 0;
     context.op = nullptr;
     context.faulted = false;
+    context.origins.clear();
     states_[c].adds.clear();
   }
   program_ = &program;
@@ -136,7 +137,11 @@ void Cores::issue(void* state, const rigi_instr* instr) {
   validate(*instr, context.core.id, self.chip_, self.hbm_);
   self.charge(*context.budget, *instr);
   if (context.schedule != nullptr) context.schedule->add(context.core.id, *instr);
-  if (self.data_) execute(*instr, *context.state);
+  if (self.data_) {
+    execute(*instr, *context.state);
+  } else {
+    context.origins.note(*instr);
+  }
 }
 
 uint64_t Cores::scalar_load(void* state, uint64_t hbm, uint32_t bytes) {
@@ -158,8 +163,9 @@ uint64_t Cores::scalar_read(void* state, uint32_t sram, uint32_t bytes) {
   context.op = "scalar_read";
   check_scalar(bytes, sram, 0, self.chip_.sram_bytes, "scratchpad");
   if (context.schedule != nullptr) context.schedule->scalar_read(context.core.id, sram, bytes);
+  if (!self.data_) return context.origins.read(sram, bytes);
   uint64_t value = 0;
-  if (self.data_) std::memcpy(&value, context.state->sram + sram, bytes);
+  std::memcpy(&value, context.state->sram + sram, bytes);
   return value;
 }
 

@@ -9,6 +9,7 @@
 #include "../timing/schedule.hpp"
 #include "crew.hpp"
 #include "mapping.hpp"
+#include "origins.hpp"
 #include "rigi_kernel.h"
 
 namespace rigi {
@@ -38,8 +39,8 @@ class Cores {
   Cores(const Chip& chip, Crew& crew, HbmRange hbm);
 
   /// Carries out the program. With `schedule` (begun by the caller) its instructions are recorded there too; the last
-  /// barrier is left to Schedule::finish(). Without `data` they are checked and recorded only; scalars read from SRAM are 0 then.
-  /// Throws Fault for the first fault by phase, then core, then instruction.
+  /// barrier is left to Schedule::finish(). Without `data` they are checked and recorded only, and scalars read from SRAM are 0 unless a
+  /// load brought them. Throws Fault for the first fault by phase, then core, then instruction.
   void run(const Program& program, Schedule* schedule, bool data);
 
  private:
@@ -52,6 +53,7 @@ class Cores {
     uint32_t line;    // of the source, of the current instruction
     const char* op;   // the current instruction's
     int64_t* budget;  // see charge()
+    Origins origins;  // without data
     bool faulted;
     std::string fault;
   };
