@@ -138,7 +138,7 @@ def measure(run: Callable[[], Any]) -> dict[str, Any]:
 
 def decode_step(shape: Shape, batch: int, kv: int, mode: sdk_sim.Mode = "timing-only") -> dict[str, Any]:
     """Fields: cycles and launches of the step launched op by op, `graph_cycles` as a graph's replay, the bound that weights, cache and
-    operations set (`ideal_cycles`, `utilization` of the graph), simulated tokens a second of both, kernels with their share; host seconds."""
+    operations set (`ideal_cycles`, `utilization` of the graph), tokens a second of both, kernels with their share; host seconds."""
     import sglang_ext.device  # noqa: F401  registers the device when the entry point has not
 
     sdk_sim.set_mode(mode)

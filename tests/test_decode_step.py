@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,6 @@ def test_a_model_that_fills_the_chip_runs_on_a_small_host() -> None:
         result = decode_step(PRESETS["32b"], 8, 1024)
         print(json.dumps([result["gib"], result["cycles"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before]))
     """
-    import textwrap
-
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     gib, cycles, grown_kib = json.loads(done.stdout)
