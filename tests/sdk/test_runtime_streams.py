@@ -222,6 +222,22 @@ def test_two_devices_and_peer_copies():
     assert "on device 1" in out and "stream on device 0" in out
 
 
+def test_a_link_carries_both_ways_at_once_and_one_copy_at_a_time_each_way():
+    run(
+        """
+        x, y = (sdk_sim.malloc(320000, device=d) for d in (0, 1))
+        out, back, again = (sdk_sim.Stream(1) for _ in range(3))
+        _rigi.memcpy_peer_async(x.address, y.address, 320000, out.handle)
+        _rigi.memcpy_peer_async(y.address, x.address, 320000, back.handle)
+        _rigi.memcpy_peer_async(x.address, y.address, 320000, again.handle)
+        assert (out.cycles, back.cycles, again.cycles) == (1000 + 900, 1000 + 900, 2000 + 900)
+        copies = sdk_sim.take_statistics(1)["copies"]
+        assert (copies["to_peer"]["count"], copies["from_peer"]["count"]) == (2, 1)
+    """,
+        RIGI_DEVICES="2",
+    )
+
+
 def test_a_forked_child_is_told_so():
     out = run("""
         import os

@@ -66,9 +66,11 @@ class Pin {
 struct Route {
   Device *to, *from;  // null: host
   Transfer kind;
+  bool peer() const { return kind == Transfer::ToPeer || kind == Transfer::FromPeer; }
 };
 
-Route route_of(Library& library, void* dst, const void* src, size_t bytes) {
+// `device`: whose queue makes the copy, and whose link it is counted on if it is one between devices; null: that of dst.
+Route route_of(Library& library, const Device* device, void* dst, const void* src, size_t bytes) {
   Route route{device_of_block(library, dst, bytes, "dst"), device_of_block(library, src, bytes, "src"), Transfer::OnDevice};
   if (route.to == nullptr && route.from == nullptr) {
     throw Error(RIGI_ERROR_INVALID_VALUE, "both " + format_pointer(dst) + " and " + format_pointer(src) + " are host memory; use memcpy");
@@ -78,7 +80,7 @@ Route route_of(Library& library, void* dst, const void* src, size_t bytes) {
   } else if (route.from == nullptr) {
     route.kind = Transfer::ToDevice;
   } else if (route.to != route.from) {
-    route.kind = Transfer::Peer;
+    route.kind = device == nullptr || route.to == device ? Transfer::FromPeer : Transfer::ToPeer;
   }
   return route;
 }
@@ -105,7 +107,7 @@ class CopyCommand final : public rigi::Command {
   CopyCommand(const Route& route, void* dst, const void* src, size_t bytes, bool at_once)
       : kind_(route.kind), dst_(dst), src_(src), bytes_(bytes) {
     if (!at_once) return;
-    if (kind_ == Transfer::Peer) {
+    if (route.peer()) {
       pins_.emplace_back(*route.to);
       pins_.emplace_back(*route.from);
     } else if (kind_ == Transfer::ToDevice && bytes <= kStaged) {
@@ -174,8 +176,8 @@ void submit_set(Library& library, void* dst, int value, size_t bytes, const std:
 
 std::unique_ptr<rigi::Command> rigi::make_copy(Library& library, const Device& device, void* dst, const void* src, size_t bytes,
                                                bool at_once) {
-  const Route route = route_of(library, dst, src, bytes);
-  if (route.kind != Transfer::Peer) require_device(route.to != nullptr ? *route.to : *route.from, device);
+  const Route route = route_of(library, &device, dst, src, bytes);
+  if (!route.peer()) require_device(route.to != nullptr ? *route.to : *route.from, device);
   return std::make_unique<CopyCommand>(route, dst, src, bytes, at_once);
 }
 
@@ -236,11 +238,11 @@ rigiStatus rigiMemcpy(void* dst, const void* src, size_t bytes) {
   return guarded(__func__, [&] {
     if (bytes == 0) return RIGI_SUCCESS;
     Library& library = Library::get();
-    const Route route = route_of(library, dst, src, bytes);
+    const Route route = route_of(library, nullptr, dst, src, bytes);
     Device& device = route.to != nullptr ? *route.to : *route.from;
     const std::shared_ptr<Stream> s = library.default_stream_of(device);
     rigi::Capture::refuse(*s, "rigiMemcpy waits for the default stream, which it cannot");
-    if (route.kind == Transfer::Peer) {
+    if (route.peer()) {
       route.from->queue.synchronize();
       route.from->queue.check();
     }

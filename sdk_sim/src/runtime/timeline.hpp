@@ -33,9 +33,9 @@ struct Stream {
   std::shared_ptr<Capture> capture;  // under the captures' lock, see graph.cpp
 };
 
-enum class Transfer { ToDevice, ToHost, OnDevice, Peer, Set };
-inline constexpr int kTransfers = 5;
-inline constexpr const char* kTransferNames[kTransfers] = {"to_device", "to_host", "on_device", "peer", "set"};
+enum class Transfer { ToDevice, ToHost, OnDevice, ToPeer, FromPeer, Set };
+inline constexpr int kTransfers = 6;
+inline constexpr const char* kTransferNames[kTransfers] = {"to_device", "to_host", "on_device", "to_peer", "from_peer", "set"};
 
 /// What the streams of a device share. A kernel has all cores for itself. Each link serves one transfer after the other, its
 /// latency passing meanwhile. Copies and fills that stay on the device are commands like launches: they pay the launch
@@ -55,8 +55,9 @@ class Timeline {
       case Transfer::ToHost:
         link(stream, host_free_[kind == Transfer::ToHost ? 1 : 0], bytes, chip_.host_link_bytes_per_s, chip_.host_link_latency);
         break;
-      case Transfer::Peer:
-        link(stream, peer_free_, bytes, chip_.chip_link_bytes_per_s, chip_.chip_link_latency);
+      case Transfer::ToPeer:
+      case Transfer::FromPeer:
+        link(stream, peer_free_[kind == Transfer::ToPeer ? 1 : 0], bytes, chip_.chip_link_bytes_per_s, chip_.chip_link_latency);
         break;
       case Transfer::OnDevice:
       case Transfer::Set: {
@@ -75,7 +76,7 @@ class Timeline {
   }
 
   const Chip& chip_;
-  uint64_t cores_free_ = 0, host_free_[2] = {0, 0}, peer_free_ = 0;
+  uint64_t cores_free_ = 0, host_free_[2] = {0, 0}, peer_free_[2] = {0, 0};
 };
 
 }  // namespace rigi
