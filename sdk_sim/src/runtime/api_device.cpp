@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "library.hpp"
+#include "log.hpp"
 
 using rigi::Device;
 using rigi::Error;
@@ -86,6 +87,7 @@ rigiStatus rigiDeviceSetMode(int device, rigiMode mode) {
                   "mode " + std::to_string(mode) +
                       " is unknown; allowed: RIGI_FUNCTIONAL (0), RIGI_TIMED (1), RIGI_TIMING_ONLY (2), RIGI_STRICT (3)");
     Library::get().device(device).mode = mode;
+    rigi::log(rigi::Log::Setup, "device %d: mode %d", device, static_cast<int>(mode));
     return RIGI_SUCCESS;
   });
 }

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "command.hpp"
+#include "log.hpp"
 
 using rigi::Device;
 using rigi::Error;
@@ -61,6 +62,7 @@ std::vector<char> read_file(const char* path) {
 rigiModule_t load(int device, const void* image, size_t bytes, const std::string& origin) {
   Library& library = Library::get();
   const Device& d = library.device(device);
+  rigi::log(rigi::Log::Setup, "device %d: module %s, %zu bytes", device, origin.c_str(), bytes);
   return library.modules.add(std::make_shared<Module>(image, bytes, d.chip, device, origin));
 }
 

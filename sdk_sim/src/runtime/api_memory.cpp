@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "graph.hpp"
+#include "log.hpp"
 
 using rigi::Device;
 using rigi::Error;
@@ -188,6 +189,7 @@ rigiStatus rigiMalloc(int device, size_t bytes, void** pointer) {
     require(pointer, "pointer");
     Device& d = Library::get().device(device);
     *pointer = bytes == 0 ? nullptr : d.memory.allocate(bytes);
+    if (rigi::logs(rigi::Log::Memory)) rigi::log(rigi::Log::Memory, "device %d: %zu bytes at %p", device, bytes, *pointer);
     return RIGI_SUCCESS;
   });
 }
@@ -199,6 +201,7 @@ rigiStatus rigiFree(void* pointer) {
     if (device == nullptr)
       throw Error(RIGI_ERROR_INVALID_POINTER, format_pointer(pointer) + " is not device memory; rigiMalloc did not return it");
     device->free(pointer);
+    if (rigi::logs(rigi::Log::Memory)) rigi::log(rigi::Log::Memory, "device %d: %p freed", device->id, pointer);
     return RIGI_SUCCESS;
   });
 }

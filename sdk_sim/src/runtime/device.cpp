@@ -1,6 +1,9 @@
 #include "device.hpp"
 
+#include <cinttypes>
+
 #include "command.hpp"
+#include "log.hpp"
 #include "status.hpp"
 
 namespace rigi {
@@ -45,6 +48,7 @@ void Device::launch(const Program& program, const Run& run) {
     cycles = cycles_of(program, run);
     timeline_.launch(run.stream, cycles);
   }
+  if (logs(Log::Work)) log(Log::Work, "device %d: %s, %" PRIu64 " cycles", id, program.name(), cycles);
   auto count = kernels_.find(program.name());
   if (count == kernels_.end()) count = kernels_.emplace(program.name(), Count()).first;
   ++count->second.number;
@@ -55,7 +59,11 @@ void Device::account(const Run& run, Transfer kind, uint64_t bytes) {
   Count& count = transfers_[static_cast<int>(kind)];
   ++count.number;
   count.bytes += bytes;
-  if (run.mode != RIGI_FUNCTIONAL) count.cycles += timeline_.transfer(run.stream, kind, bytes, run.launch_cost);
+  const uint64_t cycles = run.mode != RIGI_FUNCTIONAL ? timeline_.transfer(run.stream, kind, bytes, run.launch_cost) : 0;
+  count.cycles += cycles;
+  if (logs(Log::Work))
+    log(Log::Work, "device %d: copy %s of %" PRIu64 " bytes, %" PRIu64 " cycles", id, kTransferNames[static_cast<int>(kind)], bytes,
+        cycles);
 }
 
 std::string Device::take_statistics() {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "log.hpp"
+
 namespace rigi {
 namespace {
 
@@ -64,6 +66,7 @@ std::shared_ptr<Graph> Capture::end(const std::shared_ptr<Stream>& stream) {
                     " of the capture (the number is the order of joining) has work that the first stream does "
                     "not wait for; record an event on it and let the first stream wait for that. The capture was dropped");
   }
+  log(Log::Setup, "device %d: a graph of %zu nodes on %u streams was captured", stream->device->id, capture->nodes_.size(), lanes);
   return std::make_shared<Graph>(Graph{stream->device, lanes, std::move(capture->nodes_)});
 }
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <thread>
 
+#include "log.hpp"
 #include "spin.hpp"
 #include "status.hpp"
 
@@ -91,6 +92,7 @@ void Queue::execute(Work& work, uint64_t sequence, bool always) {
   const std::lock_guard lock(mutex_);
   if (faulted_.load(std::memory_order_relaxed)) return;
   fault_ = text;
+  log(Log::Failures, "device %d faulted: %s", device_, text.c_str());
   faulted_.store(true, std::memory_order_release);
 }
 

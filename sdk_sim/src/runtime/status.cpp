@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "log.hpp"
+
 namespace rigi {
 namespace {
 
@@ -11,6 +13,7 @@ thread_local std::string last_error;
 
 rigiStatus fail(rigiStatus status, const std::string& text) {
   last_error = text;
+  if (status != RIGI_ERROR_NOT_READY) log(Log::Failures, "%s: %s", rigiGetStatusName(status), text.c_str());
   return status;
 }
 
