@@ -87,6 +87,7 @@ PYBIND11_MODULE(_C, m) {
         THPGenerator_initDefaultGenerator(default_generator(resolve_device(static_cast<c10::DeviceIndex>(device)))));
   });
   m.def("current_stream_handle", [](c10::DeviceIndex device) { return reinterpret_cast<uintptr_t>(stream_of(device)); });
+  m.def("is_capturing", [](c10::DeviceIndex device) { return capturing(resolve_device(device)); });
   m.def("cpu_view", &cpu_view, Release());
 
   m.def("cycles", &cycles, Release());

@@ -43,6 +43,10 @@ void upload(const at::Tensor& dst, const at::Tensor& src, const Pieces& pieces, 
   if (non_blocking && is_pinned(src.data_ptr())) {
     pinned_use(src.data_ptr(), device);
     submit(base(dst), base(src), pieces, stream);
+  } else if (capturing(device)) {
+    TORCH_CHECK(false,
+                "a copy from pageable host memory cannot be captured: a graph reads the host at each replay. Use pinned memory "
+                "(tensor.pin_memory()) with non_blocking=True, and keep it");
   } else if (pieces.offsets.size() == 1 && pieces.bytes <= kStageBytes) {
     void* stage = std::malloc(pieces.bytes);
     TORCH_CHECK_WITH(OutOfMemoryError, stage != nullptr, "rigi: no host memory for a copy of ", pieces.bytes, " bytes");

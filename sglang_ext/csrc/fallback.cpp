@@ -189,6 +189,9 @@ std::string describe(const at::Tensor& tensor) {
 namespace detail {
 
 bool count_fallback(std::string_view name) {
+  TORCH_CHECK(!capturing(resolve_device(-1)), name,
+              " has no kernel on the chip and the host cannot compute for a graph: its operands do not exist "
+              "while the stream captures. Use an op that `rigi ops` lists, or leave this one out of the capture");
   std::lock_guard<std::mutex> lock(counts().mutex);
   auto found = counts().by_name.find(name);
   if (C10_UNLIKELY(found == counts().by_name.end())) found = counts().by_name.emplace(std::string(name), Count{}).first;

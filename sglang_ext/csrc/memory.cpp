@@ -10,8 +10,25 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 namespace rigi_torch {
+
+class GraphMemory {
+ public:
+  ~GraphMemory() {
+    for (void* block : blocks_) rigiFree(block);
+  }
+  void keep(void* block) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    blocks_.push_back(block);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<void*> blocks_;
+};
+
 namespace {
 
 using c10::CachingDeviceAllocator::DeviceStats;
@@ -24,7 +41,7 @@ class Ledger {
  public:
   void add(void* pointer, size_t bytes, c10::DeviceIndex device) {
     std::lock_guard<std::mutex> lock(mutex_);
-    blocks_.emplace(pointer, Block{bytes, device});
+    blocks_.emplace(pointer, Block{bytes, device, capturing_[device]});
     DeviceStats& stats = stats_[device];
     for (StatArray* bytes_stat : {&stats.allocated_bytes, &stats.reserved_bytes, &stats.active_bytes, &stats.requested_bytes})
       (*bytes_stat)[0].increase(bytes);
@@ -32,10 +49,11 @@ class Ledger {
     stats.num_device_alloc++;
   }
 
-  void remove(void* pointer) {
+  /// The graph that still needs the block, if there is one.
+  std::shared_ptr<GraphMemory> remove(void* pointer) {
     std::lock_guard<std::mutex> lock(mutex_);
     const auto found = blocks_.find(pointer);
-    if (found == blocks_.end()) return;
+    if (found == blocks_.end()) return nullptr;
     const Block block = found->second;
     blocks_.erase(found);
     DeviceStats& stats = stats_[block.device];
@@ -43,6 +61,13 @@ class Ledger {
       (*bytes_stat)[0].decrease(block.bytes);
     for (StatArray* count : {&stats.allocation, &stats.active, &stats.segment}) (*count)[0].decrease(1);
     stats.num_device_free++;
+    const std::shared_ptr<GraphMemory> owner = block.owner.lock();
+    return owner ? owner : capturing_[block.device].lock();
+  }
+
+  void capture(c10::DeviceIndex device, const std::shared_ptr<GraphMemory>& memory) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    capturing_[device] = memory;
   }
 
   DeviceStats stats(c10::DeviceIndex device) {
@@ -63,8 +88,10 @@ class Ledger {
   struct Block {
     size_t bytes;
     c10::DeviceIndex device;
+    std::weak_ptr<GraphMemory> owner;
   };
   std::mutex mutex_;
+  std::array<std::weak_ptr<GraphMemory>, kMaxDevices> capturing_;
   std::unordered_map<void*, Block> blocks_;
   std::array<DeviceStats, kMaxDevices> stats_;
 };
@@ -84,7 +111,7 @@ c10::DataPtr allocate_chip(size_t bytes, c10::DeviceIndex device, c10::Device la
 
 void free_chip(void* pointer) {
   if (pointer == nullptr || in_bad_fork()) return;
-  ledger().remove(pointer);
+  if (const auto graph = ledger().remove(pointer)) return graph->keep(pointer);
   // Ordered by the SDK after work already submitted. A deleter must not throw; a failure here shows at the next synchronizing call.
   rigiFree(pointer);
 }
@@ -255,6 +282,14 @@ c10::Allocator* aliasing_allocator(c10::DeviceIndex device) {
   }();
   return &(*all)[device];
 }
+
+std::shared_ptr<GraphMemory> capture_memory(c10::DeviceIndex device) {
+  auto memory = std::make_shared<GraphMemory>();
+  ledger().capture(device, memory);
+  return memory;
+}
+
+void end_capture_memory(c10::DeviceIndex device) { ledger().capture(device, nullptr); }
 
 bool owns_chip_memory(const c10::DataPtr& data) { return data.get_deleter() == &free_chip; }
 

@@ -3,6 +3,8 @@
 
 #include <c10/core/Allocator.h>
 
+#include <memory>
+
 #include "sdk.hpp"
 
 namespace rigi_torch {
@@ -19,6 +21,14 @@ c10::Allocator* aliasing_allocator(c10::DeviceIndex device);
 
 /// True if `data` owns chip memory of ours (whatever device it claims).
 bool owns_chip_memory(const c10::DataPtr& data);
+
+/// Chip memory that a captured graph uses: what was allocated while it was captured, and what was freed meanwhile. Given back when both the
+/// graph and the tensor in question are gone.
+class GraphMemory;
+
+/// From now on allocations and releases on the device belong to a graph.
+std::shared_ptr<GraphMemory> capture_memory(c10::DeviceIndex device);
+void end_capture_memory(c10::DeviceIndex device);
 
 /// Pinned host memory. `pinned_use` notes that work submitted to `device` reads or writes it, so that freeing it waits for that work.
 bool is_pinned(const void* pointer);

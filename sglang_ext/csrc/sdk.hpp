@@ -40,6 +40,13 @@ rigiStream_t current_stream(c10::DeviceIndex device);
 /// Waits for everything submitted to a device, on whatever stream.
 inline void synchronize(c10::DeviceIndex device) { check(rigiDeviceSynchronize(device), "rigiDeviceSynchronize"); }
 
+/// Whether the calling thread's current stream of the device notes its work for a graph instead of running it.
+inline bool capturing(c10::DeviceIndex device) {
+  int result = 0;
+  check(rigiStreamIsCapturing(current_stream(device), &result), "rigiStreamIsCapturing");
+  return result != 0;
+}
+
 /// The mode in which work is submitted to a device.
 inline rigiMode device_mode(c10::DeviceIndex device) {
   rigiMode mode = RIGI_TIMED;

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from sglang_ext import _C
 from sglang_ext.device.devices import Device, index_of
 
 
@@ -63,4 +64,5 @@ def synchronize(device: Device = None) -> None:
 
 
 def is_current_stream_capturing() -> bool:
-    return False
+    """Whether work on the current stream is noted for a graph (torch.accelerator.Graph) instead of run."""
+    return _C.is_capturing(index_of(None))
