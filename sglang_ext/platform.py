@@ -20,12 +20,12 @@ DEFAULT_CHUNKED_PREFILL = 2_048
 
 
 class RigiPlatform(SRTPlatform):
-    """Rigi-1 as an SGLang device: bf16, paged KV of 16 tokens a page, overlap scheduler, no Triton, no device graphs."""
+    """Rigi-1 as an SGLang device: bf16, paged KV of 16 tokens a page, overlap scheduler, no Triton."""
 
     _enum = PlatformEnum.OOT
     device_name = NAME
     device_type = NAME
-    capabilities = PlatformCapabilities()
+    capabilities = PlatformCapabilities(graph_capture=True)
 
     # ---- the device
     def get_device(self, device_id: int = 0) -> str:
@@ -91,6 +91,11 @@ class RigiPlatform(SRTPlatform):
         from sglang_ext.serving.kv_pool import RigiKVPool
 
         return RigiKVPool
+
+    def get_graph_runner_cls(self) -> type:
+        from sglang_ext.serving.decode_graphs import RigiDecodeGraphs
+
+        return RigiDecodeGraphs
 
     def get_paged_allocator_cls(self) -> type:
         from sglang_ext.serving.page_allocator import RigiPageAllocator
@@ -161,8 +166,8 @@ def activate() -> str | None:
     """Entry point of SGLang's platform discovery: the class's dotted name, or None where the chip's runtime is not built.
 
     Sets the process-wide switches that SGLang reads from the environment (spawned processes inherit them):
-    no Inductor (it knows no `rigi` device), rotary tables in fp32, and no copying of a batch into static buffers, which
-    only device graphs need.
+    no Inductor (it knows no `rigi` device), rotary tables in fp32, and no copying of a batch into static buffers for
+    steps that no graph serves.
     """
     for name, value in (("TORCH_COMPILE_DISABLE", "1"), ("SGLANG_ROPE_CACHE_FP32", "1"), ("SGLANG_EAGER_INPUT_NO_COPY", "1")):
         os.environ.setdefault(name, value)

@@ -5,6 +5,7 @@
 #include <ATen/core/CachingHostAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <map>
@@ -23,10 +24,26 @@ class GraphMemory {
     std::lock_guard<std::mutex> lock(mutex_);
     blocks_.push_back(block);
   }
+  /// Also for the graph's own later nodes, while it is captured: they run after those that used the block.
+  void keep_for_reuse(void* block, size_t bytes) {
+    keep(block);
+    std::lock_guard<std::mutex> lock(mutex_);
+    spare_.emplace(bytes, block);
+  }
+  void* reuse(size_t bytes) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = spare_.find(bytes);
+    if (found == spare_.end()) return nullptr;
+    void* block = found->second;
+    spare_.erase(found);
+    blocks_.erase(std::find(blocks_.begin(), blocks_.end(), block));
+    return block;
+  }
 
  private:
   std::mutex mutex_;
   std::vector<void*> blocks_;
+  std::multimap<size_t, void*> spare_;
 };
 
 namespace {
@@ -49,11 +66,18 @@ class Ledger {
     stats.num_device_alloc++;
   }
 
-  /// The graph that still needs the block, if there is one.
-  std::shared_ptr<GraphMemory> remove(void* pointer) {
+  /// A block that the capture in progress on the device has no more use for, or null.
+  void* reuse(size_t bytes, c10::DeviceIndex device) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto capture = capturing_[device].lock();
+    return capture ? capture->reuse(bytes) : nullptr;
+  }
+
+  /// True if a graph still needs the block and keeps it.
+  bool remove(void* pointer) {
     std::lock_guard<std::mutex> lock(mutex_);
     const auto found = blocks_.find(pointer);
-    if (found == blocks_.end()) return nullptr;
+    if (found == blocks_.end()) return false;
     const Block block = found->second;
     blocks_.erase(found);
     DeviceStats& stats = stats_[block.device];
@@ -61,8 +85,13 @@ class Ledger {
       (*bytes_stat)[0].decrease(block.bytes);
     for (StatArray* count : {&stats.allocation, &stats.active, &stats.segment}) (*count)[0].decrease(1);
     stats.num_device_free++;
-    const std::shared_ptr<GraphMemory> owner = block.owner.lock();
-    return owner ? owner : capturing_[block.device].lock();
+    const std::shared_ptr<GraphMemory> owner = block.owner.lock(), capture = capturing_[block.device].lock();
+    if (owner && owner == capture) {
+      owner->keep_for_reuse(pointer, block.bytes);
+    } else if (owner || capture) {
+      (owner ? owner : capture)->keep(pointer);
+    }
+    return owner || capture;
   }
 
   void capture(c10::DeviceIndex device, const std::shared_ptr<GraphMemory>& memory) {
@@ -103,15 +132,15 @@ Ledger& ledger() {
 
 c10::DataPtr allocate_chip(size_t bytes, c10::DeviceIndex device, c10::Device label) {
   if (bytes == 0) return {nullptr, nullptr, &c10::detail::deleteNothing, label};
-  void* pointer = nullptr;
-  check(rigiMalloc(resolve_device(device), bytes, &pointer), "rigiMalloc");
+  void* pointer = ledger().reuse(bytes, device);
+  if (pointer == nullptr) check(rigiMalloc(resolve_device(device), bytes, &pointer), "rigiMalloc");
   ledger().add(pointer, bytes, device);
   return {pointer, pointer, &free_chip, label};  // context equals pointer, or Allocator::raw_allocate refuses
 }
 
 void free_chip(void* pointer) {
   if (pointer == nullptr || in_bad_fork()) return;
-  if (const auto graph = ledger().remove(pointer)) return graph->keep(pointer);
+  if (ledger().remove(pointer)) return;
   // Ordered by the SDK after work already submitted. A deleter must not throw; a failure here shows at the next synchronizing call.
   rigiFree(pointer);
 }

@@ -11,6 +11,7 @@ SEAMS = {
     "sampler": "sampler.register_sampler_backend('pytorch'): SGLang's own sampler looks its backend up by name, so the name stays",
     "fused ops": "fused_op.BaseFusedOp.register_oot_forward for RMSNorm, SiluAndMul and the neox rotary embeddings",
     "kv pool": "SRTPlatform.get_kv_pool_cls",
+    "decode graphs": "SRTPlatform.get_graph_runner_cls",
     "logits": "SRTPlatform.post_load_model: the class of logits_processor (fp32 logits, last rows gathered on the chip)",
     "llama layers": "SRTPlatform.post_load_model: decoder layers call the chip's ops directly",
 }
