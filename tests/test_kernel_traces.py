@@ -1,16 +1,13 @@
 """The library's kernels under the timing rules: their instruction traces recompute to the cycle, and timing changes no bit.
 
-The recomputation is tests/sdk/reference_schedule.py, a schedule in plain Python that knows the chip's rules and figures, the trace, and
+The recomputation is benchmarks/timing/reference_schedule.py, a schedule in plain Python that knows the chip's rules and figures, the trace, and
 nothing of the emulator.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,25 +15,11 @@ import torch
 import sdk_sim
 import sglang_ext.device  # noqa: F401
 from benchmarks.kernels import paged
+from benchmarks.timing import reference_schedule as reference
 
 CHIP = torch.device("rigi")
 
 
-def _reference() -> ModuleType:
-    path = Path(__file__).parent / "sdk" / "reference_schedule.py"
-    sys.path.insert(0, str(path.parent))  # it has a neighbour it imports
-    try:
-        spec = importlib.util.spec_from_file_location("kernel_reference_schedule", path)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(path.parent))
-
-
-reference = _reference()
 Launch = Callable[[], torch.Tensor]
 
 

@@ -15,7 +15,8 @@ import sys
 import numpy as np
 from bits_machine import FLOATS, INTS, Array, Bench
 from bits_reference import samples
-from program_data import ACCUMULATE, COL, FULL, ROW, ROW_BIAS, ROW_SUMS, TRANS_B, D, Instr, Op
+
+from benchmarks.timing.program_data import ACCUMULATE, COL, FULL, ROW, ROW_BIAS, ROW_SUMS, TRANS_B, D, Instr, Op
 
 DTYPES = (*FLOATS, *INTS)
 

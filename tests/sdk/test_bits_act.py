@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from bits_machine import Array, Bench
 from bits_reference import canonical, edge_values, fma32, narrow, row_sums, same, samples
-from program_data import COL, FULL, ROW, ROW_BIAS, ROW_SUMS, D, Instr, Op
+
+from benchmarks.timing.program_data import COL, FULL, ROW, ROW_BIAS, ROW_SUMS, D, Instr, Op
 
 NAMES = ["identity", "exp", "exp2", "log", "tanh", "sigmoid", "silu", "gelu", "gelu_tanh", "rsqrt", "sqrt", "reciprocal", "sin", "cos"]
 ERFC = np.frompyfunc(math.erfc, 1, 1)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from bits_machine import FLOATS, INTS, NUMPY, Array, Bench, imm, spread
 from bits_reference import canonical, edge_values, narrow, row_sums, same, samples, widen, wrap
-from program_data import COL, FULL, IMM, ROW, D, Instr, Op, Operand
+
+from benchmarks.timing.program_data import COL, FULL, IMM, ROW, D, Instr, Op, Operand
 
 DTYPES = (*FLOATS, *INTS)
 COLS = (1, 15, 16, 17, 255, 256, 300)

@@ -6,14 +6,6 @@ Every trace is also held against the reference schedule (see conftest.py).
 from __future__ import annotations
 
 import pytest
-from program_data import (
-    COL,
-    D,
-    Instr,
-    Op,
-    imm,
-)
-from timed_device import Device, everywhere, only
 from timing_bench import (
     RunProgram,
     exp,
@@ -22,6 +14,15 @@ from timing_bench import (
     sram,
     store,
 )
+
+from benchmarks.timing.program_data import (
+    COL,
+    D,
+    Instr,
+    Op,
+    imm,
+)
+from benchmarks.timing.timed_device import Device, everywhere, only
 
 # ---- sequencer, queues, hazards
 

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from program_data import (
-    GROUP_ALL,
-    GROUP_COL,
-    GROUP_ROW,
-    D,
-    Instr,
-    Op,
-)
-from timed_device import everywhere, only
 from timing_bench import (
     BARRIER,
     RunProgram,
@@ -24,6 +15,16 @@ from timing_bench import (
     sram,
     store,
 )
+
+from benchmarks.timing.program_data import (
+    GROUP_ALL,
+    GROUP_COL,
+    GROUP_ROW,
+    D,
+    Instr,
+    Op,
+)
+from benchmarks.timing.timed_device import everywhere, only
 
 # ---- multicast
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from program_data import FULL, D, Instr, Op, Operand, Program
-from timed_device import Run, only
+from benchmarks.timing.program_data import FULL, D, Instr, Op, Operand, Program
+from benchmarks.timing.timed_device import Run, only
 
 LAUNCH = 1250  # cycles before a sequencer starts
 BARRIER = 100
