@@ -1,8 +1,4 @@
-"""The library's kernels under the timing rules: their instruction traces recompute to the cycle, and timing changes no bit.
-
-The recomputation is benchmarks/timing/reference_schedule.py, a schedule in plain Python that knows the chip's rules and figures, the trace, and
-nothing of the emulator.
-"""
+"""The library's kernels under the timing rules: their instruction traces recompute to the cycle, and timing changes no bit."""
 
 from __future__ import annotations
 

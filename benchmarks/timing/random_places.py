@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.timing.program_data import ACCUMULATE, COL, CORES, FULL, IMM, ROW, SIZE, D, Instr, Op, Operand, describe, imm
 
@@ -118,7 +119,7 @@ class Places:
         room = INDEX_AREA_BYTES - (1 if bcast == ROW else rows) * width
         return Operand(INDEX_AREA + 64 * self.rng.randint(0, room // 64), width, D.I32, bcast)
 
-    def source(self, rows: int, width: int, shared: bool = False, indexed: bool = False) -> dict[str, int]:
+    def source(self, rows: int, width: int, shared: bool = False, indexed: bool = False) -> dict[str, Any]:
         """HBM that may be read in this phase, for rows x width bytes (rows 0..7 by index). Rows may repeat or overlap."""
         r = self.rng
         base, room = SHARED, SHARED_BYTES
@@ -129,7 +130,7 @@ class Places:
             return {"hbm": self.hbm + base, "hbm_stride": stride}
         return self.block(base, room, 8 if indexed else rows, width)
 
-    def target(self, rows: int, width: int, indexed: bool = False) -> dict[str, int]:
+    def target(self, rows: int, width: int, indexed: bool = False) -> dict[str, Any]:
         """HBM that this core may write in this phase."""
         return self.block(self._half(self.core, self.phase), HALF_BYTES, 8 if indexed else rows, width)
 
@@ -137,7 +138,7 @@ class Places:
     def _half(core: int, phase: int) -> int:
         return PRIVATE + (2 * core + phase % 2) * HALF_BYTES
 
-    def block(self, base: int, room: int, rows: int, width: int, unit: int = 1, backwards: float = 0.15) -> dict[str, int]:
+    def block(self, base: int, room: int, rows: int, width: int, unit: int = 1, backwards: float = 0.15) -> dict[str, Any]:
         """rows x width bytes in [base, base + room) of HBM, sometimes from the last row to the first."""
         r = self.rng
         stride = r.choice((width, width, (width + 255) & ~255, width + unit * r.randint(0, 300)))

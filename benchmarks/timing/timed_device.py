@@ -5,27 +5,17 @@ from __future__ import annotations
 import ctypes
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing.program_data import CORES, Instr, Op, Program
+from benchmarks.timing.program_data import Op, Program
 from tvm_target.compiler import compile_source
 
 SDK = Path(__file__).resolve().parents[2] / "sdk_sim"
 FUNCTIONAL, TIMED = 0, 1
 Record = dict[str, Any]
-
-
-def everywhere(instrs: Sequence[Instr]) -> list[list[Instr]]:
-    """One phase in which every core runs the same."""
-    return [list(instrs) for _ in range(CORES)]
-
-
-def only(cores: dict[int, Sequence[Instr]]) -> list[list[Instr]]:
-    """One phase in which the named cores run what is given and the others nothing."""
-    return [list(cores.get(core, ())) for core in range(CORES)]
 
 
 class Image:

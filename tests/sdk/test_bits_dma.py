@@ -10,7 +10,7 @@ from bits_machine import FLOATS, INTS, NUMPY, Array, Bench, device
 from bits_reference import canonical, narrow, same, samples, widen
 
 from benchmarks.timing.program_data import CORES, ROW, D, Instr, Op, Operand
-from benchmarks.timing.timed_device import only
+from benchmarks.timing.short_names import only
 
 SIZE = 1 << 20
 

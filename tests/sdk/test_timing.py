@@ -6,14 +6,7 @@ Every trace is also held against the reference schedule (see conftest.py).
 from __future__ import annotations
 
 import pytest
-from timing_bench import (
-    RunProgram,
-    exp,
-    load,
-    square,
-    sram,
-    store,
-)
+from timing_bench import RunProgram
 
 from benchmarks.timing.program_data import (
     COL,
@@ -22,7 +15,8 @@ from benchmarks.timing.program_data import (
     Op,
     imm,
 )
-from benchmarks.timing.timed_device import Device, everywhere, only
+from benchmarks.timing.short_names import everywhere, exp, load, only, square, sram, store
+from benchmarks.timing.timed_device import Device
 
 # ---- sequencer, queues, hazards
 

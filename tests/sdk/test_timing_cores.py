@@ -3,18 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from timing_bench import (
-    BARRIER,
-    RunProgram,
-    exp,
-    load,
-    multicast,
-    scalar_load,
-    scalar_read,
-    square,
-    sram,
-    store,
-)
+from timing_bench import BARRIER, RunProgram
 
 from benchmarks.timing.program_data import (
     GROUP_ALL,
@@ -24,7 +13,7 @@ from benchmarks.timing.program_data import (
     Instr,
     Op,
 )
-from benchmarks.timing.timed_device import everywhere, only
+from benchmarks.timing.short_names import everywhere, exp, load, multicast, only, scalar_load, scalar_read, square, sram, store
 
 # ---- multicast
 

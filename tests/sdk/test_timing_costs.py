@@ -6,13 +6,7 @@ The figures are written out on purpose: if one of them changes by accident, the 
 from __future__ import annotations
 
 import pytest
-from timing_bench import (
-    DMA_LATENCY,
-    LAUNCH,
-    RunProgram,
-    alone,
-    sram,
-)
+from timing_bench import DMA_LATENCY, LAUNCH, RunProgram
 
 from benchmarks.timing.program_data import (
     COL,
@@ -26,7 +20,7 @@ from benchmarks.timing.program_data import (
     Op,
     imm,
 )
-from benchmarks.timing.timed_device import everywhere, only
+from benchmarks.timing.short_names import alone, everywhere, only, sram
 
 
 def block(rows: int, size: int, pitch: int = 0) -> dict[str, int]:
