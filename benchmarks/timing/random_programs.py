@@ -324,8 +324,9 @@ class Maker:
     def _mma(self) -> Instr:
         d, e = self.rng.choice(((D.BF16, D.BF16), (D.BF16, D.BF16), (D.F16, D.F16), (D.E4M3, D.E5M2), (D.E5M2, D.E5M2), (D.I8, D.I8)))
         m, n, k = (self.rng.randint(1, 40) for _ in range(3))
-        if self.mix.arena >= 128 << 10 and self.rng.random() < 0.3:
-            m, n, k = self.rng.choice(((130, 20, 20), (20, 130, 20), (8, 16, 300), (1, 128, 257)))
+        if self.mix.arena >= 32 << 10 and self.rng.random() < 0.4:  # several tiles of weights, or many rows
+            large = ((130, 20, 20), (20, 130, 20), (8, 16, 300), (1, 128, 257)) if self.mix.arena >= 128 << 10 else ()
+            m, n, k = self.rng.choice((*large, (6, 4, 300), (4, 150, 5), (140, 6, 6)))
         flags = self.rng.choice((0, ACCUMULATE)) | self.rng.choice((0, TRANS_B))
         b_rows, b_cols = (n, k) if flags & TRANS_B else (k, n)
         return self._valid(
