@@ -50,7 +50,7 @@ def _print(result: dict[str, Any]) -> None:
         table.add_column(heading, justify="right" if side == "right" else "left")
     kernels, instructions = len(details["packaged_kernels"]), f"{details['library_instructions']:,}"
     notes = {
-        "microbenchmarks": f"formulas over the chip file; {details['times_stated']:,} single times besides",
+        "microbenchmarks": f"formulas, from the host and in a graph; {details['times_stated']:,} single times besides",
         "random_programs": f"{details['random_instructions']:,} instructions recomputed from the rules",
         "library_kernels": f"{kernels} packaged kernels, {instructions} instructions recomputed",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ HBM_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case, the cycles it took, and every time that is not the formula's."""
+    """A case, how it was launched ("host" or "graph"), the cycles it took, and every time that is not the formula's."""
 
     case: Case
+    launched: str
     cycles: int
     wrong: list[str]
 
@@ -46,28 +47,33 @@ def _wrong(case: Case, cycles: int, lines: Sequence[Record]) -> list[str]:
     return wrong
 
 
-def run(folder: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Outcome]:
-    """Every case on device 0, traced into `folder`."""
+def _launch(device: Device, case: Case, launched: str) -> int:
+    """The cycles it took."""
+    before = device.cycles()
+    if launched == "graph":
+        device.launch_graph(*[case.program] * case.launches)
+    else:
+        for _ in range(case.launches):
+            device.launch(case.program)
+    return device.cycles() - before
+
+
+def run(folder: Path) -> list[Outcome]:
+    """Every case on device 0, from the host and inside a graph, traced into `folder`."""
     device = Device()
     device.set_mode(TIMED)
     hbm = device.malloc(HBM_BYTES)
     trace = folder / "microbenchmarks.jsonl"
-    todo = cases(Rules(load_figures()), hbm)
-    cycles = []
+    todo = [(case, launched) for launched in ("host", "graph") for case in cases(Rules(load_figures(), launched), hbm)]
     try:
         with device.trace(trace):
-            for n, case in enumerate(todo):
-                before = device.cycles()
-                for _ in range(case.launches):
-                    device.launch(case.program)
-                cycles.append(device.cycles() - before)
-                progress(n + 1, len(todo))
+            cycles = [_launch(device, case, launched) for case, launched in todo]
             device.synchronize()
     finally:
         device.free(hbm)
     lines = iter(launches(read_trace(trace)).values())
     outcomes = []
-    for case, took in zip(todo, cycles):
+    for (case, launched), took in zip(todo, cycles):
         own = [next(lines) for _ in range(case.launches)]
-        outcomes.append(Outcome(case, took, _wrong(case, took, own[0])))
+        outcomes.append(Outcome(case, launched, took, _wrong(case, took, own[0])))
     return outcomes

@@ -38,12 +38,12 @@ def padded(count: int, to: int) -> int:
 
 
 class Rules:
-    """Costs in cycles. `chip`: the chip file as nested dicts."""
+    """Costs in cycles. `chip`: the chip file as nested dicts; `launched` from the "host" or inside a "graph"."""
 
-    def __init__(self, chip: dict[str, Any]) -> None:
-        self.chip = chip
+    def __init__(self, chip: dict[str, Any], launched: str = "host") -> None:
+        self.chip, self.launched = chip, launched
         self.cores = chip["grid"]["rows"] * chip["grid"]["cols"]
-        self.start = chip["launch"]["host"]  # when sequencers start
+        self.start = chip["launch"][launched]  # when sequencers start
         self.barrier = chip["launch"]["barrier"]
         self.depth = chip["sequencer"]["queue_depth"]
         self.rate = chip["hbm"]["bytes_per_cycle"]

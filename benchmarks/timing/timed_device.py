@@ -107,6 +107,20 @@ class Device:
         args = (ctypes.c_int64 * 2)(ctypes.addressof(image.instrs), ctypes.addressof(image.offsets))
         self.call("rigiLaunchKernel", self._kernels[image.phases], self.stream, args, ctypes.c_size_t(2))
 
+    def launch_graph(self, *programs: Program) -> None:
+        """The programs captured as one graph, which is launched once."""
+        graph, ready = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("rigiStreamBeginCapture", self.stream)
+        try:
+            for program in programs:
+                self.launch(program)
+        finally:
+            self.call("rigiStreamEndCapture", self.stream, ctypes.byref(graph))
+        self.call("rigiGraphInstantiate", graph, ctypes.byref(ready))
+        self.call("rigiGraphLaunch", ready, self.stream)
+        self.call("rigiGraphExecDestroy", ready)
+        self.call("rigiGraphDestroy", graph)
+
     def _load_interpreter(self) -> None:
         binary = compile_source(Path(__file__).with_name("scalar_kernel.cpp").read_text(encoding="utf-8"))
         manifest = {"kernels": [{"name": f"interpret{n}", "args": ["i64", "i64"]} for n in range(1, 6)]}
