@@ -82,7 +82,7 @@ def _worst(rows: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
 
 
 def measure(programs: int, seed: int, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
-    """Everything, on two processors. `progress(what, parts done, parts)`. Returns the JSON of `rigi bench timing`."""
+    """Everything, on two processors. `progress(what, parts done, parts)`. Returns what `report` makes of it."""
     parts = list(_parts(programs, seed))
     found: dict[str, list[Any]] = {"microbenchmarks": [], "random": [], "library": [], "systolic": []}
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
@@ -94,6 +94,11 @@ def measure(programs: int, seed: int, progress: Callable[[str, int, int], None])
                 pool.shutdown(cancel_futures=True)
                 raise
             progress(futures[future], done, len(parts))
+    return report(found, seed)
+
+
+def report(found: dict[str, list[Any]], seed: int) -> dict[str, Any]:
+    """The JSON of `rigi bench timing` from the rows of its parts."""
     micro, random, library = found["microbenchmarks"], sorted(found["random"], key=lambda r: r["seed"]), found["library"]
     return {
         "microbenchmarks": len(micro),

@@ -14,7 +14,7 @@ from benchmarks.timing.program_data import Op, Program
 from tvm_target.compiler import compile_source
 
 SDK = Path(__file__).resolve().parents[2] / "sdk_sim"
-FUNCTIONAL, TIMED = 0, 1
+FUNCTIONAL, TIMED, STRICT = 0, 1, 3
 Record = dict[str, Any]
 
 
