@@ -188,6 +188,22 @@ def scalars(r: Rules, hbm: int) -> Cases:
         )
 
 
+def scalar_lines(r: Rules, hbm: int) -> Cases:
+    """A line misses when this core touches it for the first time in this launch."""
+    for offsets in ((0, 60, 64, 124, 128, 0), (60, 64), (4096, 4100, 8192, 4096), (63, 64, 63)):
+        touched: set[int] = set()
+        time = r.start
+        times: Stated = {}
+        for place, offset in enumerate(offsets):
+            line = offset // r.chip["sram"]["line_bytes"]
+            end = time + (r.hit if line in touched else r.miss)
+            touched.add(line)
+            times[5, 0, place] = (time, time, end, end)
+            time = end
+        program = alone(*(Instr(Op.SCALAR_LOAD, cols=1, hbm=hbm + offset) for offset in offsets))
+        yield Case("scalar_load", f"at {', '.join(map(str, offsets))}", program, time + r.barrier, times)
+
+
 def launches(r: Rules, hbm: int) -> Cases:
     """An empty program is its launch and a barrier for each phase; launches follow each other."""
     for phases in (1, 2, 3, 5):
@@ -196,4 +212,4 @@ def launches(r: Rules, hbm: int) -> Cases:
         yield Case("launch", f"{count} empty launches", [everywhere([])], count * (r.start + r.barrier), launches=count)
 
 
-TOPICS = (dma, fills, indexed, multicasts, products, vectors, takes, activations, scalars, launches)
+TOPICS = (dma, fills, indexed, multicasts, products, vectors, takes, activations, scalars, scalar_lines, launches)

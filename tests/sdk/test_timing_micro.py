@@ -14,7 +14,7 @@ from benchmarks.timing.rules import Rules
 
 CHIP = load_figures()
 # Figures that no time of a launch depends on: sizes, the clock, and links outside of the chip.
-TIMELESS = {("clock", "hz"), ("sram", "bytes"), ("hbm", "bytes"), ("sram", "line_bytes")}
+TIMELESS = {("clock", "hz"), ("sram", "bytes"), ("hbm", "bytes")}
 FIGURES = [(s, n) for s, figures in CHIP.items() if isinstance(figures, dict) and s not in ("grid", "link") for n in figures]
 
 
