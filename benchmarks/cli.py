@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.decode_step import command as decode_step
 from benchmarks.serve import serve
+from benchmarks.timing.command import timing
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 TRACE = click.option(
@@ -122,3 +123,4 @@ def attention_decode(
 
 bench.add_command(serve)
 bench.add_command(decode_step)
+bench.add_command(timing)

@@ -1,7 +1,8 @@
-"""Prints one line `name digest` for many instructions on fixed, nasty data. test_bits_isa.py runs it once per instruction set.
+"""Prints one line `name digest` for every instruction on fixed, nasty data, and for random programs of all cores.
 
-With --flush-denormals the device's threads are started by a thread that flushes denormals, as torch and libraries built with
--ffast-math leave behind: threads inherit that.
+test_bits_isa.py runs it once for each instruction set and number of host threads (RIGI_ISA, RIGI_NUM_THREADS). With --programs only
+the random programs run, which every core of the chip takes part in. With --flush-denormals the device's threads are started by a thread
+that flushes denormals, as torch and libraries built with -ffast-math leave behind: threads inherit that.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import platform
 import sys
 
 import numpy as np
-from bits_machine import FLOATS, INTS, Array, Bench
+from bits_machine import FLOATS, INTS, Array, Bench, device
 from bits_reference import samples
-from program_data import ACCUMULATE, COL, FULL, ROW, ROW_BIAS, ROW_SUMS, TRANS_B, D, Instr, Op
+
+from benchmarks.timing.program_data import ACCUMULATE, COL, FULL, ROW, ROW_BIAS, ROW_SUMS, TRANS_B, D, Instr, Op
+from benchmarks.timing.random_check import make
+from benchmarks.timing.random_places import contents
 
 DTYPES = (*FLOATS, *INTS)
 
@@ -73,6 +77,31 @@ def activation(rng: np.random.Generator) -> None:
         digest(f"act-{fn}", *blocks, bench.view(out, 4, 10_000), bench.view(sums, 4, 1))
 
 
+def moving(rng: np.random.Generator) -> None:
+    """Raw bits: copies, transposes, gathers inside SRAM and the DMA engines; fills with constants."""
+    for kind in DTYPES:
+        bench = Bench()
+        a = bench.put(samples(rng, kind, (37, 66), 0.3), kind, pad=64)
+        index = bench.put(rng.integers(0, 66, (37, 50)).astype(np.int32), D.I32)
+        blocks = [bench.one(Op.COPY, 37, 66, kind, a, pad=64).copy(), bench.one(Op.TAKE, 37, 50, kind, a, index, depth=66).copy()]
+        turned = bench.space(66, 37, kind)
+        bench.run(Instr(Op.TRANSPOSE, 37, 66, dst=turned, a=a), wrote=[(turned, 66, 37)])
+        blocks.append(bench.view(turned, 66, 37).copy())
+        blocks += [bench.one(Op.FILL, 3, 70, kind, scale=value).copy() for value in (0.1, -0.0, 1e-42, 3e38, float("nan"), -2.5)]
+        digest(f"copy-take-transpose-fill-{kind.name}", *blocks)
+
+
+def programs() -> None:
+    """What random programs of 16 cores leave in HBM: every opcode, store_adds of all cores, sends, multicasts."""
+    start = contents()
+    hbm = device().malloc(len(start))
+    for seed in range(12):
+        device().write(hbm, start)
+        device().launch(make(seed, hbm))
+        device().synchronize()
+        digest(f"program-{seed}", np.frombuffer(device().read(hbm, len(start)), np.uint8))
+
+
 def flush_denormals(on: bool) -> None:
     """Through <fenv.h>: glibc keeps MXCSR in the last word of fenv_t on x86-64, FPCR in the first on AArch64."""
     libm = ctypes.CDLL("libm.so.6")
@@ -89,5 +118,7 @@ if __name__ == "__main__":
         assert np.float32(1e-40) * np.float32(1.0) == 0.0, "this host's <fenv.h> works differently"
     Bench().run()
     flush_denormals(False)
-    for part in (matrix, vector, activation):
-        part(np.random.default_rng(11))
+    if "--programs" not in sys.argv:
+        for part in (matrix, vector, activation, moving):
+            part(np.random.default_rng(11))
+    programs()

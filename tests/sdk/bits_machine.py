@@ -11,8 +11,10 @@ from functools import cache
 
 import ml_dtypes
 import numpy as np
-from program_data import COL, FULL, IMM, ROW, SIZE, SRAM_BYTES, D, Instr, Op, Operand
-from timed_device import FUNCTIONAL, Device, only
+
+from benchmarks.timing.program_data import COL, FULL, IMM, ROW, SIZE, SRAM_BYTES, D, Instr, Op, Operand
+from benchmarks.timing.short_names import only
+from benchmarks.timing.timed_device import FUNCTIONAL, Device
 
 Array = np.ndarray
 NUMPY = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 from bits_machine import FLOATS, INTS, NUMPY, Array
-from program_data import D
+
+from benchmarks.timing.program_data import D
 
 NAN = {D.F32: 0x7FC00000, D.F16: 0x7E00, D.BF16: 0x7FC0, D.E4M3: 0x7F, D.E5M2: 0x7E}
 

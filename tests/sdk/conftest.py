@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from program_data import Op, Program
-from reference_schedule import compare, read_trace
-from timed_device import TIMED, Device, Run
 from timing_bench import HBM_BYTES, RunProgram
 
 import sdk_sim
+from benchmarks.timing.program_data import Program
+from benchmarks.timing.reference_schedule import compare, read_trace
+from benchmarks.timing.timed_device import TIMED, Device, Run
 
 HERE = Path(__file__).parent
 MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase"]}
@@ -36,17 +36,13 @@ def hbm(device: Device) -> Iterator[int]:
 
 @pytest.fixture
 def run(device: Device, tmp_path: Path) -> RunProgram:
-    """Runs a program (with scalar accesses through the compiled interpreter) and checks the trace against the reference."""
+    """Runs a program and checks its trace against the reference."""
 
     def run(program: Program) -> Run:
         device.reset()  # whatever an earlier test met
-        scalars = any(i.op >= Op.SCALAR_LOAD for phase in program for core in phase for i in core)
         before = device.cycles()
         with device.trace(tmp_path / "trace.jsonl"):
-            if scalars:
-                device.launch_interpreted(program, tmp_path)
-            else:
-                device.launch(program)
+            device.launch(program)
             device.synchronize()
         records = read_trace(tmp_path / "trace.jsonl")
         assert [str(d) for d in compare(records)] == []

@@ -10,7 +10,8 @@ from bits_machine import FLOATS, INTS, NUMPY, Array, Bench
 from bits_reference import NAN, bits, canonical, edge_values, from_bits, narrow, same, samples, widen, wrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from program_data import D, Op, Operand
+
+from benchmarks.timing.program_data import D, Op, Operand
 
 DTYPES = (*FLOATS, *INTS)
 

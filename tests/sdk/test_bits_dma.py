@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from bits_machine import FLOATS, INTS, NUMPY, Array, Bench, device
 from bits_reference import canonical, narrow, same, samples, widen
-from program_data import CORES, ROW, D, Instr, Op, Operand
-from timed_device import only
+
+from benchmarks.timing.program_data import CORES, ROW, D, Instr, Op, Operand
+from benchmarks.timing.short_names import only
 
 SIZE = 1 << 20
 

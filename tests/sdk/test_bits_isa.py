@@ -1,4 +1,4 @@
-"""The three builds of the kernels give the same bytes: RIGI_ISA forces each in a process of its own."""
+"""The three builds of the kernels give the same bytes, with any number of host threads: RIGI_ISA forces each in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ if has("avx512f", "avx512bw", "avx512vl", "avx512dq"):
 
 
 @cache
-def digests(isa: str, *options: str) -> dict[str, str]:
+def digests(isa: str, threads: int = 0, *options: str) -> dict[str, str]:
+    """`threads` 0: as many as the host has."""
+    environment = os.environ | {"RIGI_ISA": isa} | ({"RIGI_NUM_THREADS": str(threads)} if threads else {})
     command = [sys.executable, str(HERE / "bits_digest.py"), *options]
-    done = subprocess.run(command, env=os.environ | {"RIGI_ISA": isa}, capture_output=True, text=True, check=False, cwd=HERE)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=HERE)
     assert done.returncode == 0, done.stderr
     return dict(line.split() for line in done.stdout.splitlines())
 
@@ -37,9 +39,17 @@ def digests(isa: str, *options: str) -> dict[str, str]:
 @pytest.mark.parametrize("isa", HOST)
 def test_same_bytes_as_the_portable_build(isa: str) -> None:
     want, got = digests("portable"), digests(isa)
-    assert len(want) > 90
+    assert len(want) > 110
     assert {name for name in want if want[name] != got.get(name)} == set()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("isa", HOST)
+def test_same_bytes_from_any_number_of_threads(isa: str, threads: int) -> None:
+    """Programs of all 16 cores, with every opcode, against the portable build."""
+    want = digests("portable")
+    assert digests(isa, threads, "--programs") == {name: digest for name, digest in want.items() if name.startswith("program-")}
+
+
 def test_a_host_that_flushes_denormals_changes_nothing() -> None:
-    assert digests(HOST[-1], "--flush-denormals") == digests(HOST[-1])
+    assert digests(HOST[-1], 0, "--flush-denormals") == digests(HOST[-1])

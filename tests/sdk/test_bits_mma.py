@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from bits_machine import NUMPY, Array, Bench
 from bits_reference import chain, same, samples, widen, wrap
-from program_data import ACCUMULATE, TRANS_B, D, Instr, Op
+
+from benchmarks.timing.program_data import ACCUMULATE, TRANS_B, D, Instr, Op
 
 SIZES = [(1, 1, 1), (1, 16, 32), (1, 17, 33), (2, 15, 31), (3, 64, 64), (5, 33, 70), (8, 48, 95), (9, 16, 16), (12, 31, 300), (17, 65, 257),
          (33, 255, 40), (97, 40, 48), (100, 300, 24)]  # fmt: skip

@@ -3,56 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from bits_elementwise import ADD, MUL, SUB, binary_reference, compare_reference, maximum
 from bits_machine import FLOATS, INTS, NUMPY, Array, Bench, imm, spread
 from bits_reference import canonical, edge_values, narrow, row_sums, same, samples, widen, wrap
-from program_data import COL, FULL, IMM, ROW, D, Instr, Op, Operand
+
+from benchmarks.timing.program_data import COL, FULL, IMM, ROW, D, Instr, Op, Operand
 
 DTYPES = (*FLOATS, *INTS)
 COLS = (1, 15, 16, 17, 255, 256, 300)
-ADD, SUB, MUL, DIV, MAX, MIN = range(6)
-
-
-def maximum(a: Array, b: Array) -> Array:
-    """IEEE 754-2019: NaN wins, -0 < +0."""
-    larger = np.where((a > b) | ((a == b) & np.signbit(b)), a, b)
-    return np.where(np.isnan(a) | np.isnan(b), np.float32(np.nan), larger).astype(np.float32)
-
-
-FLOAT_BINARY: dict[int, Callable[[Array, Array], Array]] = {
-    ADD: np.add,
-    SUB: np.subtract,
-    MUL: np.multiply,
-    DIV: np.divide,
-    MAX: maximum,
-    MIN: lambda a, b: -maximum(-a, -b),
-}
-
-
-def int_divide(a: Array, b: Array) -> Array:
-    quotient = np.abs(a) // np.maximum(np.abs(b), 1)
-    return np.where(b == 0, 0, np.where((a < 0) != (b < 0), -quotient, quotient))
-
-
-INT_BINARY: dict[int, Callable[[Array, Array], Array]] = {
-    ADD: np.add,
-    SUB: np.subtract,
-    MUL: np.multiply,
-    DIV: int_divide,
-    MAX: np.maximum,
-    MIN: np.minimum,
-}
-COMPARE: list[Callable[[Array, Array], Array]] = [np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal]
-
-
-def binary_reference(fn: int, a: Array, b: Array, dst: D, ints: bool) -> Array:
-    with np.errstate(all="ignore"):
-        if ints:
-            return wrap(INT_BINARY[fn](a.astype(np.int64), b.astype(np.int64)).astype(np.int64) & 0xFFFFFFFF, dst)
-        return narrow(FLOAT_BINARY[fn](widen(a), widen(b)).astype(np.float32), dst)
 
 
 @pytest.mark.parametrize("fn", range(6), ids=["add", "sub", "mul", "div", "max", "min"])
@@ -138,10 +99,8 @@ def test_compare(fn: int, kind: D) -> None:
     for dst in (D.F32, D.BF16, D.U8, D.I32):
         bench = Bench()
         ints = kind in INTS and dst in INTS
-        with np.errstate(invalid="ignore"):
-            truth = COMPARE[fn](a.astype(np.int64), b.astype(np.int64)) if ints else COMPARE[fn](widen(a), widen(b))
         got = bench.one(Op.COMPARE, 4, 70, dst, bench.put(a, kind), bench.put(b, kind), fn=fn)
-        same(got, truth.astype(np.float32).astype(NUMPY[dst]))
+        same(got, compare_reference(fn, a, b, dst, ints))
 
 
 @pytest.mark.parametrize("kind", [D.F32, D.BF16, D.F16, D.I32, D.I8], ids=lambda d: d.name.lower())

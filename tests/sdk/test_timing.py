@@ -6,22 +6,17 @@ Every trace is also held against the reference schedule (see conftest.py).
 from __future__ import annotations
 
 import pytest
-from program_data import (
+from timing_bench import RunProgram
+
+from benchmarks.timing.program_data import (
     COL,
     D,
     Instr,
     Op,
     imm,
 )
-from timed_device import Device, everywhere, only
-from timing_bench import (
-    RunProgram,
-    exp,
-    load,
-    square,
-    sram,
-    store,
-)
+from benchmarks.timing.short_names import everywhere, exp, load, only, square, sram, store
+from benchmarks.timing.timed_device import Device
 
 # ---- sequencer, queues, hazards
 

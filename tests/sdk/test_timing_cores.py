@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from program_data import (
+from timing_bench import BARRIER, RunProgram
+
+from benchmarks.timing.program_data import (
     GROUP_ALL,
     GROUP_COL,
     GROUP_ROW,
@@ -11,19 +13,7 @@ from program_data import (
     Instr,
     Op,
 )
-from timed_device import everywhere, only
-from timing_bench import (
-    BARRIER,
-    RunProgram,
-    exp,
-    load,
-    multicast,
-    scalar_load,
-    scalar_read,
-    square,
-    sram,
-    store,
-)
+from benchmarks.timing.short_names import everywhere, exp, load, multicast, only, scalar_load, scalar_read, square, sram, store
 
 # ---- multicast
 

@@ -6,7 +6,9 @@ The figures are written out on purpose: if one of them changes by accident, the 
 from __future__ import annotations
 
 import pytest
-from program_data import (
+from timing_bench import DMA_LATENCY, LAUNCH, RunProgram
+
+from benchmarks.timing.program_data import (
     COL,
     GROUP_ALL,
     ROW,
@@ -18,14 +20,7 @@ from program_data import (
     Op,
     imm,
 )
-from timed_device import everywhere, only
-from timing_bench import (
-    DMA_LATENCY,
-    LAUNCH,
-    RunProgram,
-    alone,
-    sram,
-)
+from benchmarks.timing.short_names import alone, everywhere, only, sram
 
 
 def block(rows: int, size: int, pitch: int = 0) -> dict[str, int]:

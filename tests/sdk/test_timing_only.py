@@ -5,11 +5,12 @@ from random import Random
 
 import numpy as np
 import pytest
-from random_programs import HBM_BYTES, Maker
 from runtime_process import run
-from timed_device import TIMED, Device
 
 import sdk_sim
+from benchmarks.timing.random_places import HBM_BYTES
+from benchmarks.timing.random_programs import Maker
+from benchmarks.timing.timed_device import TIMED, Device
 from sdk_sim import Buffer
 from sdk_sim.isa import F32, load, sram, store
 

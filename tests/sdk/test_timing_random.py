@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
-from program_data import CORES, ROW, D, Instr, Op, Operand, Program, describe
-from random_programs import HBM_BYTES, INBOX, INDICES, INDICES_BYTES, SLOT_BYTES, Maker
-from reference_hazards import Spans
-from reference_schedule import Launch, disagreements, launches, load_figures, read_trace, schedule
-from timed_device import FUNCTIONAL, TIMED, Device, Record
+
+from benchmarks.timing.agreement import launch_faults
+from benchmarks.timing.program_data import CORES, ROW, D, Instr, Op, Operand, Program
+from benchmarks.timing.random_places import HBM_BYTES, INBOX, SLOT_BYTES, contents
+from benchmarks.timing.random_programs import Maker
+from benchmarks.timing.reference_hazards import Spans
+from benchmarks.timing.reference_schedule import disagreements, launches, load_figures, read_trace, schedule
+from benchmarks.timing.timed_device import FUNCTIONAL, TIMED, Device
 
 DUMP = 96 << 10  # bytes of SRAM a core shows at the end: the beginning of its arena, and its inbox
 BATCH = 20
@@ -38,12 +40,8 @@ def hbm(device: Device) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def contents() -> bytes:
-    """What HBM holds at first: anything, but indices 0..7 in the index table."""
-    random = Random(2026)
-    data = bytearray(random.randbytes(HBM_BYTES) + bytes(CORES * DUMP))
-    data[INDICES : INDICES + INDICES_BYTES] = b"".join(random.randrange(8).to_bytes(4, "little") for _ in range(INDICES_BYTES // 4))
-    return bytes(data)
+def initial() -> bytes:
+    return contents() + bytes(CORES * DUMP)
 
 
 def make(seed: int, hbm: int, scalars: bool) -> Program:
@@ -64,52 +62,7 @@ def make(seed: int, hbm: int, scalars: bool) -> Program:
     return [*program, last]
 
 
-def same_bytes(actual: list[list[int]], expected: list[list[int]]) -> bool:
-    """Whether two lists of spans name the same bytes, span by span in any order."""
-    spans = Spans()
-    return sorted({spans.intern(s) for s in actual} - {None}) == sorted({spans.intern(s) for s in expected} - {None})  # type: ignore[type-var]
-
-
-def misstated(record: Record, instr: Instr) -> str:
-    """What the trace line gets wrong about its instruction; empty if nothing."""
-    expected: dict[str, Any] = describe(instr, record["core"])
-    wrong = [name for name in ("engine", "op") if record[name] != expected[name]]
-    args = {name: record["args"].get(name) for name in expected["args"]}
-    wrong += [f"args.{name} {args[name]} != {value}" for name, value in expected["args"].items() if args[name] != value]
-    wrong += [f"{name} {record[name]} != {expected[name]}" for name in ("reads", "writes") if not same_bytes(record[name], expected[name])]
-    return f"core {record['core']} phase {record['phase']} index {record['index']} {instr}: {'; '.join(wrong)}" if wrong else ""
-
-
-def check_launch(times: Launch, program: Program) -> None:
-    """The static part of a launch's lines, its order, the misses of scalar_load, and the bounds on its cycles."""
-    chip, lines = times.chip, times.records
-    by_core: dict[int, list[Record]] = {core: [] for core in range(CORES)}
-    for r in lines:
-        by_core[r["core"]].append(r)
-    touched: set[tuple[int, int]] = set()
-    for core, records in by_core.items():
-        places = [(r["phase"], r["index"]) for r in records]
-        assert places == sorted(set(places))
-        rest = iter(records)
-        for phase, cores in enumerate(program):
-            for instr, record in zip(cores[core], rest):
-                assert record["phase"] == phase
-                assert not misstated(record, instr)
-                if instr.op == Op.SCALAR_LOAD:
-                    line = (core, instr.hbm // chip["sram"]["line_bytes"])
-                    assert record["args"]["block"] == chip["scalar"]["load_hit" if line in touched else "load_miss"]
-                    touched.add(line)
-                if instr.op == Op.SCALAR_READ:
-                    assert record["args"]["block"] == chip["scalar"]["read"]
-            barrier = next(rest)
-            assert (barrier["engine"], barrier["op"], barrier["phase"]) == ("barrier", "barrier", phase)
-        assert next(rest, None) is None
-    end = max(r["end"] for r in lines if r["engine"] == "barrier")
-    finished = [r["end"] for r in lines if r["engine"] in ("load", "store", "matrix", "vector", "act")]
-    assert max([end, *finished]) >= chip["launch"]["host"] + max(times.hbm_cycles(), times.engine_cycles())
-
-
-def check_batch(device: Device, hbm: int, contents: bytes, folder: Path, seeds: range, scalars: bool) -> None:
+def check_batch(device: Device, hbm: int, initial: bytes, folder: Path, seeds: range, scalars: bool) -> None:
     """Runs the programs of `seeds` traced, timed and functional: times as the reference says, cycles and bytes the same in each."""
     chip = load_figures()
     programs = [make(seed, hbm, scalars) for seed in seeds]
@@ -118,15 +71,12 @@ def check_batch(device: Device, hbm: int, contents: bytes, folder: Path, seeds: 
         device.set_mode(mode)
         cycles, results = [], []
         for program in programs:
-            device.write(hbm, contents)
+            device.write(hbm, initial)
             before = device.cycles()
-            if scalars:
-                device.launch_interpreted(program, folder)
-            else:
-                device.launch(program)
+            device.launch(program)
             cycles.append(device.cycles() - before)
             device.synchronize()
-            results.append(device.read(hbm, len(contents)))
+            results.append(device.read(hbm, len(initial)))
         return cycles, results
 
     device.set_mode(TIMED)
@@ -138,7 +88,7 @@ def check_batch(device: Device, hbm: int, contents: bytes, folder: Path, seeds: 
         times = schedule(lines, chip, chip["launch"]["host"])
         differences = disagreements(times)
         assert not differences, f"seed {seed}: {len(differences)} differences, the earliest: " + "; ".join(map(str, differences[:3]))
-        check_launch(times, program)
+        assert launch_faults(times, program) == [], f"seed {seed}"
     assert cycles == [max(r["end"] for r in lines if r["engine"] == "barrier") for lines in by_launch]
     assert run(TIMED) == (cycles, traced), "a trace changed something"
     functional = run(FUNCTIONAL)[1]
@@ -146,39 +96,34 @@ def check_batch(device: Device, hbm: int, contents: bytes, folder: Path, seeds: 
 
 
 @pytest.mark.parametrize("start", range(0, 200, BATCH))
-def test_programs(device: Device, hbm: int, contents: bytes, tmp_path: Path, start: int) -> None:
-    check_batch(device, hbm, contents, tmp_path, range(start, start + BATCH), scalars=False)
-
-
-@pytest.fixture(scope="module")
-def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("interpreter")
+def test_programs(device: Device, hbm: int, initial: bytes, tmp_path: Path, start: int) -> None:
+    check_batch(device, hbm, initial, tmp_path, range(start, start + BATCH), scalars=False)
 
 
 @pytest.mark.parametrize("start", range(5000, 5080, BATCH))
-def test_programs_with_scalars(device: Device, hbm: int, contents: bytes, module_folder: Path, start: int) -> None:
-    check_batch(device, hbm, contents, module_folder, range(start, start + BATCH), scalars=True)
+def test_programs_with_scalars(device: Device, hbm: int, initial: bytes, tmp_path: Path, start: int) -> None:
+    check_batch(device, hbm, initial, tmp_path, range(start, start + BATCH), scalars=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(10000, 11000, 100))
-def test_many_programs(device: Device, hbm: int, contents: bytes, tmp_path: Path, module_folder: Path, start: int) -> None:
-    check_batch(device, hbm, contents, tmp_path, range(start, start + 80), scalars=False)
-    check_batch(device, hbm, contents, module_folder, range(start + 80, start + 100), scalars=True)
+def test_many_programs(device: Device, hbm: int, initial: bytes, tmp_path: Path, start: int) -> None:
+    check_batch(device, hbm, initial, tmp_path, range(start, start + 80), scalars=False)
+    check_batch(device, hbm, initial, tmp_path, range(start + 80, start + 100), scalars=True)
 
 
-def test_host_threads_change_no_time_and_no_byte(device: Device, hbm: int, contents: bytes, tmp_path: Path) -> None:
+def test_host_threads_change_no_time_and_no_byte(device: Device, hbm: int, initial: bytes, tmp_path: Path) -> None:
     results = []
     for threads in (1, 3):
         device.set_threads(threads)
         device.set_mode(TIMED)
         with device.trace(tmp_path / "trace.jsonl"):
             for seed in range(300, 310):
-                device.write(hbm, contents)
+                device.write(hbm, initial)
                 device.launch(make(seed, hbm, False))
                 device.synchronize()
         lines = [{**r, "launch": 0, "args": {**r["args"], "group": ""}} for r in read_trace(tmp_path / "trace.jsonl")]
-        results.append((lines, device.read(hbm, len(contents))))
+        results.append((lines, device.read(hbm, len(initial))))
     assert results[0] == results[1]
 
 
@@ -207,10 +152,10 @@ def variants(program: Program, random: Random) -> Iterator[Program]:
 
 
 @pytest.mark.parametrize("seed", range(700, 712))
-def test_cycles_of_untraced_launches_follow_every_field(device: Device, hbm: int, contents: bytes, tmp_path: Path, seed: int) -> None:
+def test_cycles_of_untraced_launches_follow_every_field(device: Device, hbm: int, initial: bytes, tmp_path: Path, seed: int) -> None:
     """Cycles that a device may remember from a launch before must not leak into one that differs a little."""
     device.set_mode(TIMED)
-    device.write(hbm, contents)
+    device.write(hbm, initial)
     base = Maker(seed, hbm).program(2)
 
     def cycles(program: Program) -> int:

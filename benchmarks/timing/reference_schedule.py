@@ -2,9 +2,10 @@
 
 It shares no code with the emulator. From each line of a trace it takes what the instruction is (core, phase, index, engine, op,
 args, reads, writes, hbm), works out `issue`, `start`, `end` and `done` by rules 1 to 6 (sdk_sim/README.md, "Timing rules"), and
-reports every line where the emulator says something else. The figures come from the chip file.
+reports every line where the emulator says something else. The figures come from the chip file. Costs, and whether a line's args
+fit the memory it names, are in reference_costs.py, the scoreboard in reference_hazards.py.
 
-    python tests/sdk/reference_schedule.py trace.jsonl          # prints the differences; exit code 1 if there are any
+    python -m benchmarks.timing.reference_schedule trace.jsonl     # prints the differences; exit code 1 if there are any
 
 How the order of HBM requests is found. Everything that does not wait for an ungranted HBM request is resolved first. What is
 then still open waits, directly or through others, for the `end` or `done` of a request that has a start but no grant, and those
@@ -24,18 +25,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reference_hazards import Scoreboard, Spans
+from benchmarks.timing.reference_costs import (
+    ENGINES,
+    Record,
+    TraceError,
+    busy_cycles,
+    ceil_div,
+    latency_cycles,
+    misstatements,
+    server_bytes,
+)
+from benchmarks.timing.reference_hazards import Scoreboard, Spans
 
 CHIP_FILE = Path(__file__).resolve().parents[2] / "sdk_sim" / "chips" / "rigi1.toml"
 TIMES = ("issue", "start", "end", "done")
-ENGINES = ("load", "store", "matrix", "vector", "act")
-EIGHT_BIT = {"e4m3", "e5m2", "i8", "int8", "u8", "uint8", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fn", "float8_e4m3fn", "float8_e5m2"}
-GATHERS = ("gather", "scatter")
-Record = dict[str, Any]
-
-
-class TraceError(ValueError):
-    """The trace cannot be scheduled at all: a malformed line, or a multicast that some receiver never issues."""
 
 
 def load_figures(path: Path = CHIP_FILE) -> dict[str, Any]:
@@ -48,48 +51,6 @@ def read_trace(path: Path) -> list[Record]:
     """The lines of a trace file, in file order."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
-
-
-def ceil_div(a: int, b: int) -> int:
-    """a / b, rounded up."""
-    return -(-a // b)
-
-
-# ---- what an instruction costs (section 4 of the chip, from `args`)
-
-
-def busy_cycles(record: Record, chip: dict[str, Any]) -> int:
-    """Cycles for which an instruction occupies its engine, HBM left aside."""
-    engine, op, args = record["engine"], record["op"], record["args"]
-    if engine in ("load", "store"):
-        dma = chip["dma"]
-        per_row = dma["cycles_per_index"] * args["rows"] if op in GATHERS else 0
-        return dma["setup"] + ceil_div(args["bytes"], dma["bytes_per_cycle"]) + per_row
-    if engine == "matrix":
-        matrix = chip["matrix"]
-        depth = matrix["k_8bit"] if args["dtype"] in EIGHT_BIT else matrix["k_16bit"]
-        return ceil_div(args["k"], depth) * ceil_div(args["n"], matrix["n"]) * max(args["m"], matrix["min_m"])
-    if engine in ("vector", "act"):
-        unit = chip["vector" if engine == "vector" else "activation"]
-        return unit["setup"] + args["passes"] * ceil_div(args["n"], unit["lanes"])
-    if engine == "scalar":
-        return args["block"]
-    raise TraceError(f"unknown engine {engine!r}; the chip has {', '.join(ENGINES)}, scalar and barrier")
-
-
-def latency_cycles(record: Record, chip: dict[str, Any]) -> int:
-    """Cycles from the end of an instruction until its result is visible."""
-    engine, op = record["engine"], record["op"]
-    if engine in ("load", "store"):
-        return {"fill": 0, "send": chip["dma"]["send_latency"]}.get(op, chip["dma"]["latency"])
-    return {"matrix": chip["matrix"], "vector": chip["vector"], "act": chip["activation"]}[engine]["latency"] if engine in ENGINES else 0
-
-
-def server_bytes(record: Record) -> int:
-    """Bytes an instruction takes at the HBM server: none for fill, send and everything that is not DMA."""
-    if record["engine"] not in ("load", "store") or record["op"] in ("fill", "send"):
-        return 0
-    return record["args"]["hbm_bytes"] * (2 if record["op"] == "store_add" else 1)
 
 
 # ---- the schedule of one launch
@@ -109,7 +70,7 @@ class Launch:
     """The instructions of one launch, in file order, and their times once `run` has been called."""
 
     def __init__(self, records: Sequence[Record], chip: dict[str, Any], launch_cycles: int) -> None:
-        self.records, self.chip = records, chip
+        self.records, self.chip, self.launch_cycles = records, chip, launch_cycles
         count = len(records)
         self.issue, self.start, self.end, self.done = ([launch_cycles] * count, [0] * count, [0] * count, [0] * count)
         self.resolved = 0
@@ -207,9 +168,8 @@ class Launch:
                 receivers = tuple(sorted(r["args"]["receivers"]))
                 if core not in receivers:
                     raise TraceError(f"core {core} position {position}: a multicast to {receivers} issued by a core outside of it")
-                name = (r["args"]["group"], receivers)
-                multicast = multicasts.setdefault((*name, used_names[name]), Group(len(receivers)))
-                used_names[name] += 1
+                multicast = multicasts.setdefault((receivers, used_names[receivers]), Group(len(receivers)))
+                used_names[receivers] += 1  # the k-th to these receivers in one core is the k-th in the others
                 self._join(multicast, i, core, position)
 
     def _join(self, group: Group, i: int, core: int, position: int) -> None:
@@ -381,12 +341,15 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         print(__doc__)
         return 2
-    records = read_trace(Path(arguments[0]))
-    differences = compare(records)
-    for difference in differences[:40]:
-        print(difference)
-    print(f"{len(records)} instructions, {len(launches(records))} launches: {len(differences)} differences")
-    return 1 if differences else 0
+    by_launch = launches(read_trace(Path(arguments[0])))
+    chip = load_figures()
+    wrong = [text for lines in by_launch.values() for text in misstatements(lines, chip)]
+    differences = [d for lines in by_launch.values() for d in disagreements(schedule(lines, chip))]
+    for line in (*wrong, *differences)[:40]:
+        print(line)
+    count = sum(map(len, by_launch.values()))
+    print(f"{count} instructions, {len(by_launch)} launches: {len(differences)} differences, {len(wrong)} misstatements")
+    return 1 if differences or wrong else 0
 
 
 if __name__ == "__main__":

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import json
-import subprocess
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from program_data import CORES, Instr, Program
+from benchmarks.timing.program_data import Op, Program
+from tvm_target.compiler import compile_source
 
 SDK = Path(__file__).resolve().parents[2] / "sdk_sim"
-FUNCTIONAL, TIMED = 0, 1
+FUNCTIONAL, TIMED, STRICT = 0, 1, 3
 Record = dict[str, Any]
-
-
-def everywhere(instrs: Sequence[Instr]) -> list[list[Instr]]:
-    """One phase in which every core runs the same."""
-    return [list(instrs) for _ in range(CORES)]
-
-
-def only(cores: dict[int, Sequence[Instr]]) -> list[list[Instr]]:
-    """One phase in which the named cores run what is given and the others nothing."""
-    return [list(cores.get(core, ())) for core in range(CORES)]
 
 
 class Image:
@@ -106,24 +96,34 @@ class Device:
             self.call("rigiTraceStop", 0)
 
     def launch(self, program: Program, name: str = "program") -> None:
+        """As data; a program with scalar accesses (1 to 5 phases) by a compiled kernel that carries out data and knows them too."""
         image = Image(program)
         self._alive.append(image)
-        self.call("rigiLaunchProgram", self.stream, name.encode(), image.instrs, image.offsets, ctypes.c_uint32(image.phases))
-
-    def launch_interpreted(self, program: Program, folder: Path) -> None:
-        """As `launch`, by a kernel that also knows the scalar accesses (1 to 5 phases). `folder` takes the compiled module."""
-        image = Image(program)
-        self._alive.append(image)
+        if not any(i.op >= Op.SCALAR_LOAD for phase in program for core in phase for i in core):
+            self.call("rigiLaunchProgram", self.stream, name.encode(), image.instrs, image.offsets, ctypes.c_uint32(image.phases))
+            return
         if not self._kernels:
-            self._load_interpreter(folder)
+            self._load_interpreter()
         args = (ctypes.c_int64 * 2)(ctypes.addressof(image.instrs), ctypes.addressof(image.offsets))
         self.call("rigiLaunchKernel", self._kernels[image.phases], self.stream, args, ctypes.c_size_t(2))
 
-    def _load_interpreter(self, folder: Path) -> None:
-        source, code = Path(__file__).with_name("scalar_kernel.cpp"), folder / "scalar_kernel.so"
-        subprocess.run(["g++", "-std=c++20", "-O1", "-shared", "-fPIC", f"-I{SDK / 'include'}", str(source), "-o", str(code)], check=True)
+    def launch_graph(self, *programs: Program) -> None:
+        """The programs captured as one graph, which is launched once."""
+        graph, ready = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("rigiStreamBeginCapture", self.stream)
+        try:
+            for program in programs:
+                self.launch(program)
+        finally:
+            self.call("rigiStreamEndCapture", self.stream, ctypes.byref(graph))
+        self.call("rigiGraphInstantiate", graph, ctypes.byref(ready))
+        self.call("rigiGraphLaunch", ready, self.stream)
+        self.call("rigiGraphExecDestroy", ready)
+        self.call("rigiGraphDestroy", graph)
+
+    def _load_interpreter(self) -> None:
+        binary = compile_source(Path(__file__).with_name("scalar_kernel.cpp").read_text(encoding="utf-8"))
         manifest = {"kernels": [{"name": f"interpret{n}", "args": ["i64", "i64"]} for n in range(1, 6)]}
-        binary = code.read_bytes()
         image, size = ctypes.c_void_p(), ctypes.c_size_t()
         text = json.dumps(manifest).encode()
         self.call("rigiModulePack", b"rigi1", b"A0", text, binary, ctypes.c_size_t(len(binary)), ctypes.byref(image), ctypes.byref(size))
