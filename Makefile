@@ -68,12 +68,12 @@ $(KERNELS): $(KERNEL_SOURCES) $(INSTALLED) | native
 
 lint: $(ENVIRONMENT)  ## ruff, clang-format and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@git ls-files '*.cpp' '*.hpp' '*.h' '*.cc' | xargs -r $(BIN)/clang-format --dry-run -Werror
+	@git ls-files '*.cpp' '*.hpp' '*.h' '*.c' | xargs -r $(BIN)/clang-format --dry-run -Werror
 	@$(BIN)/mypy
 
 format: $(ENVIRONMENT)  ## rewrite what ruff and clang-format would
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
-	@git ls-files '*.cpp' '*.hpp' '*.h' '*.cc' | xargs -r $(BIN)/clang-format -i
+	@git ls-files '*.cpp' '*.hpp' '*.h' '*.c' | xargs -r $(BIN)/clang-format -i
 
 tidy: native  ## clang-tidy over our C++ (minutes)
 	@git ls-files 'sdk_sim/*.cpp' 'tvm_target/*.cpp' | xargs -r -n 1 -P $(JOBS) $(BIN)/clang-tidy --quiet -p "$(BUILD)"

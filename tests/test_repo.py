@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 README = (ROOT / "README.md").read_text()
 PACKAGES = {"sdk_sim", "tvm_target", "sglang_ext", "benchmarks"}
-CODE = (".py", ".cpp", ".hpp", ".h")
+CODE = (".py", ".cpp", ".hpp", ".h", ".c")
 MAX_LINES = 450
 MAX_BYTES = 1 << 20
 

@@ -182,25 +182,26 @@ RIGI_API rigiStatus rigiGraphExecSetKernelArgs(rigiGraphExec_t exec, size_t inde
 RIGI_API rigiStatus rigiGraphExecSetCopy(rigiGraphExec_t exec, size_t index, void* dst, const void* src, size_t bytes);
 RIGI_API rigiStatus rigiGraphLaunch(rigiGraphExec_t exec, rigiStream_t stream);
 
-/* ---- collectives over the chip-to-chip links: their cost only, in cycles, for 1..4096 devices on a ring. `bytes` is what one device holds
+/* ---- collectives. What they cost over the chip-to-chip links, in cycles, for 1..4096 devices on a ring. `bytes` is what one device holds
  * before (reduce-scatter, all-reduce, all-to-all) or after (all-gather) the collective. */
 typedef enum rigiCollective { RIGI_ALL_REDUCE = 0, RIGI_ALL_GATHER = 1, RIGI_REDUCE_SCATTER = 2, RIGI_ALL_TO_ALL = 3 } rigiCollective;
 typedef enum rigiAlgorithm { RIGI_RING = 0, RIGI_TREE = 1 } rigiAlgorithm;
 RIGI_API rigiStatus rigiCollectiveGetCycles(rigiCollective collective, rigiAlgorithm algorithm, uint32_t devices, size_t bytes,
                                             uint64_t* cycles);
 
-/* Simulated cost of what ran on a stream's device since the last call: launches, cycles, by kernel name; as JSON
+/* ---- statistics. The simulated cost of what ran on a device since the last call, as JSON
  * {"launches": n, "cycles": n, "kernels": {"name": {"launches": n, "cycles": n}}, "copies": {...}}. Synchronizes. Freed with free(). */
 RIGI_API rigiStatus rigiDeviceTakeStatistics(int device, char** json);
 
-/* ---- profiler: one JSON object a launch or copy, see the manual; RIGI_PROFILE=FOLDER starts it on every device of the process. Ranges
- * name what work belongs to ("request", "layer", ...): they nest, follow the stream's order, and cost nothing while no profile is taken. */
+/* ---- profiler. Writes one JSON object a launch or copy, see the manual; RIGI_PROFILE=FOLDER starts it on every device of the process.
+ * Ranges name what work belongs to ("request", "layer", ...): they nest, follow the stream's order, and cost nothing while no profile is
+ * taken. */
 RIGI_API rigiStatus rigiProfilerStart(int device, const char* path);
 RIGI_API rigiStatus rigiProfilerStop(int device);
 RIGI_API rigiStatus rigiRangePush(rigiStream_t stream, const char* kind, const char* name);
 RIGI_API rigiStatus rigiRangePop(rigiStream_t stream);
 
-/* ---- instruction trace: one JSON object a line, see the chip manual. Launches from Start to Stop are written. Not in functional mode. */
+/* ---- instruction trace. One JSON object a line, see the manual. Launches from Start to Stop are written. Not in functional mode. */
 RIGI_API rigiStatus rigiTraceStart(int device, const char* path);
 RIGI_API rigiStatus rigiTraceStop(int device);
 
