@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .case import Case
+from .native import PACKAGE
 from .worker import CASES
 
-ROOT = Path(__file__).resolve().parents[2]
+# Where the packages lie; sdk_sim may be another build of it, see .ci/sanitize.
+FOLDERS = [str(PACKAGE.parent), str(Path(__file__).resolve().parents[2])]
 PATIENCE = 120  # seconds for one case; longer is a hang
 
 
@@ -58,7 +60,7 @@ def run(report: Callable[[str], None] = lambda name: None, cases: Sequence[Case]
 def worker(cases: Sequence[Case], report: Callable[[str], None]) -> list[Row]:
     """Rows of the cases up to the first that ended the process or did not end at all."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RIGI_")}
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [*FOLDERS, os.environ.get("PYTHONPATH")]))
     environment = {**kept, "PYTHONPATH": path, "RIGI_DEVICES": "2", **cases[0].environment}
     command = [sys.executable, "-m", f"{__package__}.worker", *(case.name for case in cases)]
     rows: list[Row] = []
