@@ -34,7 +34,7 @@ def faults(calls: int, modules: int, seed: int, as_json: bool) -> None:
             from .fuzz import fuzz
 
             progress.update(task, description=f"{calls} calls, {modules} modules", total=None)
-            result["fuzz"] = fuzz(calls, modules, seed)
+            result["fuzz"], _ = fuzz(calls, modules, seed)
     console = Console(stderr=as_json)
     table = Table(title="Injected errors", title_justify="left")
     for column in ("kind", "error", "status", "text"):

@@ -99,7 +99,7 @@ RIGI_API rigiStatus rigiPointerGetAllocation(const void* pointer, void** base, s
 typedef struct rigiStream_s* rigiStream_t;
 typedef struct rigiEvent_s* rigiEvent_t;
 RIGI_API rigiStatus rigiStreamCreate(int device, rigiStream_t* stream);
-RIGI_API rigiStatus rigiStreamDestroy(rigiStream_t stream);
+RIGI_API rigiStatus rigiStreamDestroy(rigiStream_t stream); /* submitted work goes on; a capture that it takes part in is dropped */
 RIGI_API rigiStatus rigiDefaultStream(int device, rigiStream_t* stream);
 RIGI_API rigiStatus rigiStreamGetDevice(rigiStream_t stream, int* device);
 RIGI_API rigiStatus rigiStreamSynchronize(rigiStream_t stream);

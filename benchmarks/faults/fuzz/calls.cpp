@@ -1,15 +1,25 @@
-// One byte chooses a function of rigi.h, the next ones its arguments: live, stale, foreign and made-up handles and pointers, odd sizes.
+// A number chooses a function of rigi.h, the next ones its arguments: live, stale, foreign and made-up handles and pointers, odd sizes.
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 
 #include "world.hpp"
 
 namespace fuzz {
+
+World& world() {
+  static World all;
+  return all;
+}
+
 namespace {
 
-World w;
+World& w = world();
 
-int device(Input& in) { return in.once_in(32) ? static_cast<int>(in.take<int8_t>()) : static_cast<int>(in.below(kDevices)); }
+std::atomic<bool> faulted{false};  // some device was, at the latest look
+std::mutex counts_mutex;
+std::map<std::string, std::map<std::string, uint64_t>> counts;
 
 size_t size(Input& in) {
   switch (in.below(8)) {
@@ -25,15 +35,15 @@ size_t size(Input& in) {
 }
 
 // A side of a copy. Host memory is written by one device's queue only: two would be the caller's race, not the library's.
-void* pointer(Input& in, size_t bytes) {
+void* pointer(Input& in) {
   if (in.once_in(24)) return nullptr;
-  return reinterpret_cast<void*>(reinterpret_cast<uint64_t>(w.memory.pick(in)) + (in.once_in(4) ? in.below(512) : 0) + (bytes & 0));
+  return reinterpret_cast<void*>(reinterpret_cast<uint64_t>(w.memory.pick(in)) + (in.once_in(4) ? in.below(512) : 0));
 }
 
 void copy(Input& in, int how) {
   size_t bytes = size(in);
-  void* dst = pointer(in, bytes);
-  const void* src = pointer(in, bytes);
+  void* dst = pointer(in);
+  const void* src = pointer(in);
   int owner = 0;
   const uint32_t direction = in.below(3);
   const void* inside = direction == 0 ? src : dst;
@@ -49,11 +59,11 @@ void copy(Input& in, int how) {
   if (rigiPointerGetDevice(dst, &unused) != RIGI_SUCCESS && direction != 0 && dst != nullptr) return;  // host memory that is not ours
   if (rigiPointerGetDevice(src, &unused) != RIGI_SUCCESS && direction != 1 && src != nullptr) return;
   if (how == 0) {
-    note(rigiMemcpy(dst, src, bytes));
+    CALL(rigiMemcpy, dst, src, bytes);
   } else if (how == 1) {
-    note(rigiMemcpyAsync(dst, src, bytes, w.streams.pick(in)));
+    CALL(rigiMemcpyAsync, dst, src, bytes, w.streams.pick(in));
   } else {
-    note(rigiMemcpyPeerAsync(dst, src, bytes, w.streams.pick(in)));
+    CALL(rigiMemcpyPeerAsync, dst, src, bytes, w.streams.pick(in));
   }
 }
 
@@ -62,148 +72,6 @@ void host_function(void* data) {
   size_t free_bytes;
   if (choice == 1 && rigiDeviceSynchronize(0) == RIGI_ERROR_INTERNAL) bug("synchronizing in a host function");
   if (choice == 2 && rigiMemGetInfo(1, &free_bytes, nullptr) != RIGI_SUCCESS) bug("memory information in a host function");
-}
-
-rigiArg argument(Input& in) {
-  rigiArg arg;
-  arg.i64 = in.once_in(2) ? static_cast<int64_t>(address(in)) : static_cast<int64_t>(in.below(8));
-  return arg;
-}
-
-void module_call(Input& in) {
-  rigiModule_t module;
-  switch (in.below(5)) {
-    case 0:
-      if (w.image.empty() || !in.once_in(8)) return;  // loading is slow, and has a fuzzer of its own
-      if (note(rigiModuleLoadData(device(in), w.image.data(), w.image.size(), &module)) == RIGI_SUCCESS)
-        w.modules.put(in, module, [](rigiModule_t old) { note(rigiModuleUnload(old)); });
-      return;
-    case 1:
-      if (in.once_in(4)) note(rigiModuleUnload(w.modules.pick(in)));
-      return;
-    case 2: {
-      const char* json;  // lives as long as the module, which another thread may unload: not read here
-      note(rigiModuleGetManifest(w.modules.pick(in), in.once_in(16) ? nullptr : &json));
-      return;
-    }
-    case 3: {
-      constexpr const char* kNames[] = {"scale", "faulty", "", "nothing", nullptr};
-      rigiKernel_t kernel;
-      if (note(rigiModuleGetKernel(w.modules.pick(in), kNames[in.below(5)], &kernel)) == RIGI_SUCCESS)
-        w.kernels.put(in, kernel, [](rigiKernel_t) {});
-      return;
-    }
-    default: {
-      const rigiArg args[2] = {argument(in), argument(in)};
-      note(rigiLaunchKernel(w.kernels.pick(in), w.streams.pick(in), in.once_in(32) ? nullptr : args, in.below(3)));
-    }
-  }
-}
-
-void stream_call(Input& in) {
-  rigiStream_t stream = w.streams.pick(in);
-  int number;
-  uint64_t cycles;
-  switch (in.below(9)) {
-    case 0:
-    case 1:
-      if (note(rigiStreamCreate(device(in), in.once_in(64) ? nullptr : &stream)) == RIGI_SUCCESS)
-        w.streams.put(in, stream, [](rigiStream_t old) { note(rigiStreamDestroy(old)); });
-      return;
-    case 2:
-      note(rigiStreamDestroy(stream));
-      return;
-    case 3:
-      note(rigiDefaultStream(device(in), &stream));
-      return;
-    case 4:
-      note(rigiStreamGetDevice(stream, &number));
-      return;
-    case 5:
-      note(rigiStreamSynchronize(stream));
-      return;
-    case 6:
-      note(rigiStreamQuery(stream));
-      return;
-    case 7:
-      note(rigiStreamWaitEvent(stream, w.events.pick(in)));
-      return;
-    default:
-      note(rigiStreamGetCycles(stream, in.once_in(32) ? nullptr : &cycles));
-  }
-}
-
-void event_call(Input& in) {
-  rigiEvent_t event = w.events.pick(in);
-  int64_t cycles;
-  double milliseconds;
-  switch (in.below(7)) {
-    case 0:
-      if (note(rigiEventCreate(in.once_in(64) ? nullptr : &event)) == RIGI_SUCCESS)
-        w.events.put(in, event, [](rigiEvent_t old) { note(rigiEventDestroy(old)); });
-      return;
-    case 1:
-      note(rigiEventDestroy(event));
-      return;
-    case 2:
-      note(rigiEventQuery(event));
-      return;
-    case 3:
-      note(rigiEventSynchronize(event));
-      return;
-    case 4:
-      note(rigiEventElapsedCycles(event, w.events.pick(in), &cycles));
-      return;
-    case 5:
-      note(rigiEventElapsedTime(event, w.events.pick(in), &milliseconds));
-      return;
-    default:
-      note(rigiEventRecord(event, w.streams.pick(in)));
-  }
-}
-
-void graph_call(Input& in) {
-  rigiGraph_t graph = w.graphs.pick(in);
-  rigiGraphExec_t exec = w.execs.pick(in);
-  rigiGraphNode node;
-  size_t count;
-  int capturing;
-  switch (in.below(11)) {
-    case 0:
-      note(rigiStreamBeginCapture(w.streams.pick(in)));
-      return;
-    case 1:
-    case 2:
-      if (note(rigiStreamEndCapture(w.streams.pick(in), &graph)) == RIGI_SUCCESS)
-        w.graphs.put(in, graph, [](rigiGraph_t old) { note(rigiGraphDestroy(old)); });
-      return;
-    case 3:
-      note(rigiStreamIsCapturing(w.streams.pick(in), &capturing));
-      return;
-    case 4:
-      if (in.once_in(4)) note(rigiGraphDestroy(graph));
-      return;
-    case 5:
-      note(rigiGraphGetNodeCount(graph, &count));
-      return;
-    case 6:
-      note(rigiGraphGetNode(graph, in.below(4), &node));
-      return;
-    case 7:
-      if (note(rigiGraphInstantiate(graph, &exec)) == RIGI_SUCCESS)
-        w.execs.put(in, exec, [](rigiGraphExec_t old) { note(rigiGraphExecDestroy(old)); });
-      return;
-    case 8: {
-      const rigiArg args[2] = {argument(in), argument(in)};
-      note(rigiGraphExecSetKernelArgs(exec, in.below(4), args, in.below(3)));
-      return;
-    }
-    case 9:
-      if (in.once_in(4)) note(rigiGraphExecDestroy(exec));
-      return;
-    default:
-      note(rigiGraphLaunch(exec, w.streams.pick(in)));
-  }
 }
 
 void device_call(Input& in) {
@@ -215,45 +83,45 @@ void device_call(Input& in) {
   const int d = device(in);
   switch (in.below(14)) {
     case 0:
-      note(rigiGetDeviceProperties(d, in.once_in(16) ? nullptr : &properties));
+      CALL(rigiGetDeviceProperties, d, in.once_in(16) ? nullptr : &properties);
       return;
     case 1:
-      note(rigiDeviceSynchronize(d));
+      CALL(rigiDeviceSynchronize, d);
       return;
     case 2:
-      note(rigiDeviceGetError(d));
+      CALL(rigiDeviceGetError, d);
       return;
     case 3:
-      note(rigiDeviceReset(d));
+      CALL(rigiDeviceReset, d);
       return;
     case 4:
-      note(rigiDeviceSetMode(d, static_cast<rigiMode>(in.below(5))));
+      CALL(rigiDeviceSetMode, d, static_cast<rigiMode>(in.below(5)));
       return;
     case 5:
-      note(rigiDeviceGetMode(d, &mode));
+      CALL(rigiDeviceGetMode, d, &mode);
       return;
     case 6:
-      note(rigiSetNumThreads(static_cast<int>(in.below(4))));
+      CALL(rigiSetNumThreads, static_cast<int>(in.below(4)));
       return;
     case 7:
-      if (note(rigiDeviceTakeStatistics(d, &json)) == RIGI_SUCCESS) std::free(json);
+      if (CALL(rigiDeviceTakeStatistics, d, &json) == RIGI_SUCCESS) std::free(json);
       return;
     case 8:
-      note(rigiTraceStart(d, in.once_in(4) ? "/no/such/file" : "/dev/null"));
+      CALL(rigiTraceStart, d, in.once_in(4) ? "/no/such/file" : "/dev/null");
       return;
     case 9:
-      note(rigiTraceStop(d));
+      CALL(rigiTraceStop, d);
       return;
     case 10:
-      note(rigiCollectiveGetCycles(static_cast<rigiCollective>(in.below(5)), static_cast<rigiAlgorithm>(in.below(3)), in.below(5000),
-                                   size(in), &cycles));
+      CALL(rigiCollectiveGetCycles, static_cast<rigiCollective>(in.below(5)), static_cast<rigiAlgorithm>(in.below(3)), in.below(5000),
+           size(in), &cycles);
       return;
     case 11:
-      note(rigiGetDeviceCount(in.once_in(4) ? nullptr : &count));
+      CALL(rigiGetDeviceCount, in.once_in(4) ? nullptr : &count);
       return;
     case 12:
-      note(rigiLaunchHostFunc(w.streams.pick(in), in.once_in(16) ? nullptr : host_function,
-                              reinterpret_cast<void*>(uintptr_t{in.below(3)})));
+      CALL(rigiLaunchHostFunc, w.streams.pick(in), in.once_in(16) ? nullptr : host_function,
+           reinterpret_cast<void*>(uintptr_t{in.below(3)}));
       return;
     default:
       if (rigiGetStatusName(static_cast<rigiStatus>(in.take<uint16_t>())) == nullptr || rigiGetLastErrorString() == nullptr)
@@ -269,30 +137,30 @@ void memory_call(Input& in) {
     case 0:
     case 1:
     case 2:
-      if (note(rigiMalloc(device(in), size(in), in.once_in(64) ? nullptr : &block)) == RIGI_SUCCESS && block != nullptr)
-        w.memory.put(in, block, [](void* old) { note(rigiFree(old)); });
+      if (CALL(rigiMalloc, device(in), size(in), in.once_in(64) ? nullptr : &block) == RIGI_SUCCESS && block != nullptr)
+        w.memory.put(in, block, [](void* old) { CALL(rigiFree, old); });
       return;
     case 3:
-      note(rigiFree(w.memory.pick(in)));
+      CALL(rigiFree, w.memory.pick(in));
       return;
     case 4:
-      note(rigiFree(reinterpret_cast<void*>(address(in))));
+      CALL(rigiFree, reinterpret_cast<void*>(address(in)));
       return;
     case 5:
-      if (note(rigiMemGetInfo(device(in), &bytes, &total)) == RIGI_SUCCESS && bytes > total) bug("more memory is free than there is");
+      if (CALL(rigiMemGetInfo, device(in), &bytes, &total) == RIGI_SUCCESS && bytes > total) bug("more memory is free than there is");
       return;
     case 6:
       if (rigiPointerGetDevice(reinterpret_cast<void*>(address(in)), &number) > RIGI_ERROR_INVALID_POINTER)
         bug("a wrong status");  // sets no text
       return;
     case 7:
-      note(rigiPointerGetAllocation(reinterpret_cast<void*>(address(in)), &block, &bytes));
+      CALL(rigiPointerGetAllocation, reinterpret_cast<void*>(address(in)), &block, &bytes);
       return;
     case 8:
-      note(rigiMemset(pointer(in, 0), in.take<uint8_t>(), size(in) % (1U << 20)));
+      CALL(rigiMemset, pointer(in), in.take<uint8_t>(), size(in) % (1U << 20));
       return;
     default:
-      note(rigiMemsetAsync(pointer(in, 0), in.take<uint8_t>(), size(in) % (1U << 20), w.streams.pick(in)));
+      CALL(rigiMemsetAsync, pointer(in), in.take<uint8_t>(), size(in) % (1U << 20), w.streams.pick(in));
   }
 }
 
@@ -300,7 +168,7 @@ void end_captures(rigiStream_t stream) {
   rigiGraph_t graph;
   int capturing = 0;
   if (rigiStreamIsCapturing(stream, &capturing) != RIGI_SUCCESS || capturing == 0) return;
-  if (rigiStreamEndCapture(stream, &graph) == RIGI_SUCCESS) note(rigiGraphDestroy(graph));
+  if (rigiStreamEndCapture(stream, &graph) == RIGI_SUCCESS) CALL(rigiGraphDestroy, graph);
 }
 
 void check_computes(int d) {
@@ -330,19 +198,32 @@ void check_computes(int d) {
 
 }  // namespace
 
-World& world() { return w; }
-
 void bug(const char* what) {
   std::fprintf(stderr, "fuzz: %s: %s\n", what, rigiGetLastErrorString());
   std::abort();
 }
 
-rigiStatus note(rigiStatus status) {
+rigiStatus note(const char* function, rigiStatus status) {
   w.calls.fetch_add(1, std::memory_order_relaxed);
-  if (status == RIGI_ERROR_INTERNAL || std::strcmp(rigiGetStatusName(status), "RIGI_ERROR_UNKNOWN") == 0)
-    bug("a status that only a bug causes");
+  const char* name = rigiGetStatusName(status);
+  if (status == RIGI_ERROR_INTERNAL || std::strcmp(name, "RIGI_ERROR_UNKNOWN") == 0) bug("a status that only a bug causes");
   if (status != RIGI_SUCCESS && status != RIGI_ERROR_NOT_READY && rigiGetLastErrorString()[0] == '\0') bug("a failure without a text");
+  if (status == RIGI_ERROR_KERNEL_FAULT) faulted = true;
+  const std::lock_guard lock(counts_mutex);
+  ++counts[function][name];
   return status;
+}
+
+std::string statuses() {
+  const std::lock_guard lock(counts_mutex);
+  std::string text;
+  for (const auto& [function, by_status] : counts) {
+    text += std::string(text.empty() ? "{\"" : ", \"") + function + "\": {";
+    for (const auto& [status, count] : by_status)
+      text += std::string(text.back() == '{' ? "\"" : ", \"") + status + "\": " + std::to_string(count);
+    text += "}";
+  }
+  return text.empty() ? "{}" : text + "}";
 }
 
 void start(std::vector<uint8_t> image) {
@@ -356,7 +237,35 @@ void start(std::vector<uint8_t> image) {
   }
 }
 
+// Live handles to begin with.
+void prepare() {
+  uint8_t slots[256];
+  for (int n = 0; n < 256; ++n) slots[n] = static_cast<uint8_t>(n);
+  Input in(slots, sizeof(slots));
+  rigiModule_t module;
+  if (!w.image.empty() && CALL(rigiModuleLoadData, 0, w.image.data(), w.image.size(), &module) == RIGI_SUCCESS) {
+    w.modules.put(in, module, [](rigiModule_t old) { CALL(rigiModuleUnload, old); });
+    for (const char* name : {"scale", "faulty"}) {
+      rigiKernel_t kernel;
+      if (CALL(rigiModuleGetKernel, module, name, &kernel) == RIGI_SUCCESS) w.kernels.put(in, kernel, [](rigiKernel_t) {});
+    }
+  }
+  for (int n = 0; n < 6; ++n) {
+    rigiStream_t stream;
+    rigiEvent_t event;
+    void* block;
+    if (CALL(rigiStreamCreate, n % kDevices, &stream) == RIGI_SUCCESS)
+      w.streams.put(in, stream, [](rigiStream_t old) { CALL(rigiStreamDestroy, old); });
+    if (CALL(rigiEventCreate, &event) == RIGI_SUCCESS) w.events.put(in, event, [](rigiEvent_t old) { CALL(rigiEventDestroy, old); });
+    if (CALL(rigiMalloc, n % kDevices, 1 << 20, &block) == RIGI_SUCCESS) w.memory.put(in, block, [](void* old) { CALL(rigiFree, old); });
+  }
+}
+
 void call(Input& in) {
+  if (faulted.load(std::memory_order_relaxed) && in.once_in(2)) {
+    faulted = false;
+    for (int d = 0; d < kDevices; ++d) CALL(rigiDeviceReset, d);
+  }
   const uint32_t kind = in.below(32);
   if (kind < 7) return memory_call(in);
   if (kind < 11) return copy(in, static_cast<int>(in.below(3)));
@@ -375,14 +284,14 @@ void finish() {
   }
   w.streams.clear([](rigiStream_t s) {
     end_captures(s);
-    note(rigiStreamDestroy(s));
+    CALL(rigiStreamDestroy, s);
   });
-  w.events.clear([](rigiEvent_t e) { note(rigiEventDestroy(e)); });
-  w.execs.clear([](rigiGraphExec_t e) { note(rigiGraphExecDestroy(e)); });
-  w.graphs.clear([](rigiGraph_t g) { note(rigiGraphDestroy(g)); });
+  w.events.clear([](rigiEvent_t e) { CALL(rigiEventDestroy, e); });
+  w.execs.clear([](rigiGraphExec_t e) { CALL(rigiGraphExecDestroy, e); });
+  w.graphs.clear([](rigiGraph_t g) { CALL(rigiGraphDestroy, g); });
   w.kernels.clear([](rigiKernel_t) {});
-  w.modules.clear([](rigiModule_t m) { note(rigiModuleUnload(m)); });
-  w.memory.clear([](void* p) { note(rigiFree(p)); });
+  w.modules.clear([](rigiModule_t m) { CALL(rigiModuleUnload, m); });
+  w.memory.clear([](void* p) { CALL(rigiFree, p); });
   for (int d = 0; d < kDevices; ++d) {
     if (rigiDeviceReset(d) != RIGI_SUCCESS || rigiDeviceSetMode(d, RIGI_TIMED) != RIGI_SUCCESS || rigiTraceStop(d) != RIGI_SUCCESS)
       bug("a device cannot be reset");
@@ -396,6 +305,7 @@ void finish() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool started = (fuzz::start({}), true);
   static_cast<void>(started);
+  fuzz::prepare();
   fuzz::Input in(data, size);
   while (!in.empty()) fuzz::call(in);
   fuzz::finish();

@@ -38,6 +38,7 @@ void watch(std::atomic<uint64_t>& round) {
 }
 
 void one_round(uint64_t seed, unsigned threads) {
+  fuzz::prepare();
   std::vector<std::thread> crowd;
   for (unsigned t = 0; t < threads; ++t) {
     crowd.emplace_back([seed, t] {
@@ -88,8 +89,9 @@ int main(int argc, char** argv) {
     if (rigiMemGetInfo(d, &free_bytes, nullptr) != RIGI_SUCCESS) fuzz::bug("no memory information");
     leaked += fuzz::world().free_bytes[d] - free_bytes;
   }
-  std::printf("{\"calls\": %llu, \"modules\": %llu, \"accepted\": %llu, \"leaked_bytes\": %zu}\n", static_cast<unsigned long long>(called),
-              static_cast<unsigned long long>(modules), static_cast<unsigned long long>(accepted), leaked);
+  std::printf("{\"calls\": %llu, \"modules\": %llu, \"accepted\": %llu, \"leaked_bytes\": %zu, \"statuses\": %s}\n",
+              static_cast<unsigned long long>(called), static_cast<unsigned long long>(modules), static_cast<unsigned long long>(accepted),
+              leaked, fuzz::statuses().c_str());
   std::fflush(stdout);
   return 0;
 }

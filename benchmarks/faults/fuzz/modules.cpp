@@ -109,7 +109,7 @@ void use(rigiModule_t module) {
   if (rigiModuleGetKernel(module, "scale", &kernel) != RIGI_SUCCESS) bug("an accepted module without its kernel");
   rigiArg arg;
   arg.i64 = 0;  // refused by the device: an address outside of its HBM
-  note(rigiLaunchKernel(kernel, nullptr, &arg, 1));
+  CALL(rigiLaunchKernel, kernel, nullptr, &arg, 1);
   if (rigiDeviceSynchronize(0) != RIGI_ERROR_KERNEL_FAULT) bug("a kernel's fault went unnoticed");
   if (rigiDeviceReset(0) != RIGI_SUCCESS) bug("a device cannot be reset");
 }
@@ -135,15 +135,15 @@ uint64_t load_modules(const std::vector<uint8_t>& image, uint64_t count, uint64_
       if (file == nullptr) bug("the folder for modules cannot be written");
       std::fwrite(damaged.data(), 1, damaged.size(), file);
       std::fclose(file);
-      status = note(rigiModuleLoad(0, path, &module));
+      status = CALL(rigiModuleLoad, 0, path, &module);
     } else {
       static const uint8_t nothing = 0;
-      status = note(rigiModuleLoadData(0, damaged.empty() ? &nothing : damaged.data(), damaged.size(), &module));
+      status = CALL(rigiModuleLoadData, 0, damaged.empty() ? &nothing : damaged.data(), damaged.size(), &module);
     }
     if (status != RIGI_SUCCESS) continue;
     ++accepted;
     use(module);
-    if (note(rigiModuleUnload(module)) != RIGI_SUCCESS) bug("a module cannot be unloaded");
+    if (CALL(rigiModuleUnload, module) != RIGI_SUCCESS) bug("a module cannot be unloaded");
   }
   return accepted;
 }

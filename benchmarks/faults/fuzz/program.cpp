@@ -15,7 +15,7 @@ rigi_operand operand(Input& in, uint8_t dtype) {
   o.addr = in.below(512) * 4096;
   o.stride = 256;
   o.dtype = dtype;
-  if (in.once_in(6)) o.bcast = static_cast<uint8_t>(1 + in.below(3));
+  if (in.once_in(24)) o.bcast = static_cast<uint8_t>(1 + in.below(3));
   o.imm = static_cast<float>(in.below(7)) - 3;
   return o;
 }
@@ -49,7 +49,7 @@ rigi_instr instruction(Input& in) {
   i.scale = 1;
   i.hbm = address(in);
   i.hbm_stride = 256;
-  if (in.once_in(8)) {  // anything at all, anywhere in the record
+  if (in.once_in(64)) {  // anything at all, anywhere in the record
     const uint64_t bits = in.take<uint64_t>();
     const size_t bytes = size_t{1} << in.below(4);
     std::memcpy(reinterpret_cast<uint8_t*>(&i) + in.below(sizeof(i) - 8), &bits, bytes);
@@ -83,7 +83,7 @@ void launch_program(Input& in, rigiStream_t stream) {
     }
   }
   if (in.once_in(64)) offsets[in.below(static_cast<uint32_t>(offsets.size()) - 1)] = 1U << 20;  // they would have to decrease afterwards
-  note(rigiLaunchProgram(stream, in.once_in(64) ? "\"" : "fuzzed", instrs.data(), offsets.data(), phases));
+  CALL(rigiLaunchProgram, stream, in.once_in(64) ? "\"" : "fuzzed", instrs.data(), offsets.data(), phases);
 }
 
 }  // namespace fuzz

@@ -8,7 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <vector>
+
+#define CALL(function, ...) fuzz::note(#function, function(__VA_ARGS__))
 
 namespace fuzz {
 
@@ -81,19 +84,29 @@ struct World {
 
 World& world();
 
-/// Counts the call; a status that only a bug can cause ends the process.
-rigiStatus note(rigiStatus status);
+inline int device(Input& in) { return in.once_in(32) ? static_cast<int>(in.take<int8_t>()) : static_cast<int>(in.below(kDevices)); }
+
+/// Counts what the function gave; a status that only a bug can cause ends the process.
+rigiStatus note(const char* function, rigiStatus status);
+/// {"function": {"status": count}}
+std::string statuses();
 [[noreturn]] void bug(const char* what);
 
 /// Begins with empty pools; to be called once.
 void start(std::vector<uint8_t> image);
+/// Puts a few live handles into the pools.
+void prepare();
 /// One call (or a few that belong together), as the bytes say.
 void call(Input& in);
+void module_call(Input& in);
+void stream_call(Input& in);
+void event_call(Input& in);
+void graph_call(Input& in);
 /// Gives everything back, resets the devices and checks that nothing is left and that they compute.
 void finish();
 /// A program of random instructions, mostly valid.
 void launch_program(Input& in, rigiStream_t stream);
-/// An HBM address: in some allocation, near one, or anywhere within a window.
+/// Where an instruction or a call may point: in some allocation, near one, or anywhere within a window.
 uint64_t address(Input& in);
 
 /// Loads `count` damaged modules from memory and from `path`. Returns how many were accepted.
