@@ -22,12 +22,17 @@ def compiler() -> str:
     raise Skip("needs a C++ compiler (apt install g++)")
 
 
-def build(folder: Path) -> bytes:
-    """A module image for this chip."""
+def compile_code(folder: Path) -> Path:
+    """The kernels as a shared object."""
     out = folder / "kernels.so"
     command = [compiler(), "-std=c++20", "-O1", "-shared", "-fPIC", f"-I{INCLUDE}", str(SOURCE), "-o", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{SOURCE.name} does not compile: {done.stderr}")
+    return out
+
+
+def build(folder: Path) -> bytes:
+    """A module image for this chip."""
     chip = sdk_sim.properties()
-    return sdk_sim.pack_module(out.read_bytes(), {"kernels": ["scale", "faulty"]}, chip["name"], chip["revision"])
+    return sdk_sim.pack_module(compile_code(folder).read_bytes(), {"kernels": ["scale", "faulty"]}, chip["name"], chip["revision"])

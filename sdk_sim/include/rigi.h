@@ -26,8 +26,13 @@ extern "C" {
 
 #define RIGI_SDK_VERSION "1.0.0"
 #define RIGI_API __attribute__((visibility("default")))
+#ifdef __cplusplus
+#define RIGI_ENUM : int /* a caller in C may pass any number, and it must be possible to refuse it */
+#else
+#define RIGI_ENUM
+#endif
 
-typedef enum rigiStatus {
+typedef enum rigiStatus RIGI_ENUM {
   RIGI_SUCCESS = 0,
   RIGI_ERROR_INVALID_VALUE = 1,    /* an argument is out of its range */
   RIGI_ERROR_INVALID_DEVICE = 2,
@@ -63,7 +68,7 @@ typedef struct rigiDeviceProperties {
 } rigiDeviceProperties;
 
 /* Default: RIGI_MODE=functional|timed|timing-only|strict, else timed. The mode of a piece of work is the device's when it is submitted. */
-typedef enum rigiMode {
+typedef enum rigiMode RIGI_ENUM {
   RIGI_FUNCTIONAL = 0,  /* data, no time */
   RIGI_TIMED = 1,       /* data and time */
   RIGI_TIMING_ONLY = 2, /* time, no data: nothing is computed, HBM stays untouched but for copies of up to 64 KiB, which scalars may read */
@@ -154,7 +159,7 @@ RIGI_API rigiStatus rigiLaunchProgram(rigiStream_t stream, const char* name, con
  * stream, or taking its clock, is refused. */
 typedef struct rigiGraph_s* rigiGraph_t; /* what was captured */
 typedef struct rigiGraphExec_s* rigiGraphExec_t; /* a graph ready to launch, whose arguments may be changed */
-typedef enum rigiNodeKind {
+typedef enum rigiNodeKind RIGI_ENUM {
   RIGI_NODE_KERNEL = 0,
   RIGI_NODE_COPY = 1,
   RIGI_NODE_SET = 2,
@@ -184,8 +189,13 @@ RIGI_API rigiStatus rigiGraphLaunch(rigiGraphExec_t exec, rigiStream_t stream);
 
 /* ---- collectives. What they cost over the chip-to-chip links, in cycles, for 1..4096 devices on a ring. `bytes` is what one device holds
  * before (reduce-scatter, all-reduce, all-to-all) or after (all-gather) the collective. */
-typedef enum rigiCollective { RIGI_ALL_REDUCE = 0, RIGI_ALL_GATHER = 1, RIGI_REDUCE_SCATTER = 2, RIGI_ALL_TO_ALL = 3 } rigiCollective;
-typedef enum rigiAlgorithm { RIGI_RING = 0, RIGI_TREE = 1 } rigiAlgorithm;
+typedef enum rigiCollective RIGI_ENUM {
+  RIGI_ALL_REDUCE = 0,
+  RIGI_ALL_GATHER = 1,
+  RIGI_REDUCE_SCATTER = 2,
+  RIGI_ALL_TO_ALL = 3
+} rigiCollective;
+typedef enum rigiAlgorithm RIGI_ENUM { RIGI_RING = 0, RIGI_TREE = 1 } rigiAlgorithm;
 RIGI_API rigiStatus rigiCollectiveGetCycles(rigiCollective collective, rigiAlgorithm algorithm, uint32_t devices, size_t bytes,
                                             uint64_t* cycles);
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..kernels import build, compiler
+from ..kernels import compile_code, compiler
 from ..native import INCLUDE, LIBRARY
 
 SOURCES = [Path(__file__).with_name(f"{name}.cpp") for name in ("calls", "objects", "program", "modules", "driver")]
@@ -43,12 +43,11 @@ def fuzz(calls: int, modules: int, seed: int) -> tuple[dict[str, int], dict[str,
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RIGI_")}
     with tempfile.TemporaryDirectory(prefix="rigi-fuzz-") as name:
         folder = Path(name)
-        driver, image = compile_driver(folder), folder / "image"
-        image.write_bytes(build(folder))
+        driver, code = compile_driver(folder), compile_code(folder)
         for number, (some_calls, some_modules, threads) in enumerate(jobs):
             if not some_calls and not some_modules:
                 continue
-            command = [driver, some_calls, some_modules, 3 * seed + number, threads, image, folder]
+            command = [driver, some_calls, some_modules, 3 * seed + number, threads, code, folder]
             done = subprocess.run([str(word) for word in command], env={**kept, "RIGI_DEVICES": "2"}, capture_output=True, text=True)
             if done.returncode:
                 print(f"fuzz: {' '.join(map(str, command[1:5]))} ended with {done.returncode}:\n{done.stderr}", file=sys.stderr)

@@ -1,4 +1,4 @@
-// Feeds the fuzzed calls from a seed, where there is no libFuzzer: driver CALLS MODULES SEED THREADS IMAGE FOLDER
+// Feeds the fuzzed calls from a seed, where there is no libFuzzer: driver CALLS MODULES SEED THREADS CODE FOLDER
 // Prints one JSON object. A crash, a bug that a check found and a hang end it with a signal; standard error says how far it was.
 #include <dirent.h>
 
@@ -57,14 +57,15 @@ void one_round(uint64_t seed, unsigned threads) {
 
 int main(int argc, char** argv) {
   if (argc != 7) {
-    std::fprintf(stderr, "driver CALLS MODULES SEED THREADS IMAGE FOLDER\n");
+    std::fprintf(stderr, "driver CALLS MODULES SEED THREADS CODE FOLDER\n");
     return 2;
   }
   const uint64_t calls = std::strtoull(argv[1], nullptr, 10), modules = std::strtoull(argv[2], nullptr, 10);
   const uint64_t seed = std::strtoull(argv[3], nullptr, 10);
   const auto threads = static_cast<unsigned>(std::strtoul(argv[4], nullptr, 10));
   std::ifstream file(argv[5], std::ios::binary);
-  std::vector<uint8_t> image((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::vector<uint8_t> code((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::vector<uint8_t> image = fuzz::pack("{\"kernels\": [\"scale\", \"faulty\"]}", code);
   static std::atomic<uint64_t> round{0};
   fuzz::start(image);
   std::thread(watch, std::ref(round)).detach();

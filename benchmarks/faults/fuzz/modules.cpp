@@ -116,13 +116,21 @@ void use(rigiModule_t module) {
 
 }  // namespace
 
-uint64_t load_modules(const std::vector<uint8_t>& image, uint64_t count, uint64_t seed, const char* path) {
-  Random random{seed};
+std::vector<uint8_t> pack(const char* manifest, const std::vector<uint8_t>& code) {
+  rigiDeviceProperties chip;
   void* packed = nullptr;
   size_t bytes = 0;
-  if (rigiModulePack("rigi1", "A0", "{\"kernels\": []}", "no code", 7, &packed, &bytes) != RIGI_SUCCESS) bug("a module cannot be packed");
-  const std::vector<uint8_t> small(static_cast<uint8_t*>(packed), static_cast<uint8_t*>(packed) + bytes);
+  if (rigiGetDeviceProperties(0, &chip) != RIGI_SUCCESS ||
+      CALL(rigiModulePack, chip.name, chip.revision, manifest, code.data(), code.size(), &packed, &bytes) != RIGI_SUCCESS)
+    bug("a module cannot be packed");
+  std::vector<uint8_t> image(static_cast<uint8_t*>(packed), static_cast<uint8_t*>(packed) + bytes);
   std::free(packed);
+  return image;
+}
+
+uint64_t load_modules(const std::vector<uint8_t>& image, uint64_t count, uint64_t seed, const char* path) {
+  Random random{seed};
+  const std::vector<uint8_t> small = pack("{\"kernels\": []}", {'n', 'o', ' ', 'c', 'o', 'd', 'e'});
   uint64_t accepted = 0;
   for (uint64_t n = 0; n < count; ++n) {
     const bool large = random.below(2) == 0;

@@ -109,6 +109,8 @@ void launch_program(Input& in, rigiStream_t stream);
 /// Where an instruction or a call may point: in some allocation, near one, or anywhere within a window.
 uint64_t address(Input& in);
 
+/// A module image of native code for device 0.
+std::vector<uint8_t> pack(const char* manifest, const std::vector<uint8_t>& code);
 /// Loads `count` damaged modules from memory and from `path`. Returns how many were accepted.
 uint64_t load_modules(const std::vector<uint8_t>& image, uint64_t count, uint64_t seed, const char* path);
 
