@@ -15,8 +15,6 @@ World& world() {
 
 namespace {
 
-World& w = world();
-
 std::atomic<bool> faulted{false};  // some device was, at the latest look
 std::mutex counts_mutex;
 std::map<std::string, std::map<std::string, uint64_t>> counts;
@@ -37,7 +35,7 @@ size_t size(Input& in) {
 // A side of a copy. Host memory is written by one device's queue only: two would be the caller's race, not the library's.
 void* pointer(Input& in) {
   if (in.once_in(24)) return nullptr;
-  return reinterpret_cast<void*>(reinterpret_cast<uint64_t>(w.memory.pick(in)) + (in.once_in(4) ? in.below(512) : 0));
+  return reinterpret_cast<void*>(reinterpret_cast<uint64_t>(world().memory.pick(in)) + (in.once_in(4) ? in.below(512) : 0));
 }
 
 void copy(Input& in, int how) {
@@ -50,10 +48,10 @@ void copy(Input& in, int how) {
   if (direction != 2 && rigiPointerGetDevice(inside, &owner) != RIGI_SUCCESS) return;
   if (direction == 0) {
     bytes %= kHost;
-    dst = w.sink[owner].data();
+    dst = world().sink[owner].data();
   } else if (direction == 1) {
     bytes %= kHost;
-    src = w.source.data();
+    src = world().source.data();
   }
   int unused = 0;
   if (rigiPointerGetDevice(dst, &unused) != RIGI_SUCCESS && direction != 0 && dst != nullptr) return;  // host memory that is not ours
@@ -61,9 +59,9 @@ void copy(Input& in, int how) {
   if (how == 0) {
     CALL(rigiMemcpy, dst, src, bytes);
   } else if (how == 1) {
-    CALL(rigiMemcpyAsync, dst, src, bytes, w.streams.pick(in));
+    CALL(rigiMemcpyAsync, dst, src, bytes, world().streams.pick(in));
   } else {
-    CALL(rigiMemcpyPeerAsync, dst, src, bytes, w.streams.pick(in));
+    CALL(rigiMemcpyPeerAsync, dst, src, bytes, world().streams.pick(in));
   }
 }
 
@@ -120,7 +118,7 @@ void device_call(Input& in) {
       CALL(rigiGetDeviceCount, in.once_in(4) ? nullptr : &count);
       return;
     case 12:
-      CALL(rigiLaunchHostFunc, w.streams.pick(in), in.once_in(16) ? nullptr : host_function,
+      CALL(rigiLaunchHostFunc, world().streams.pick(in), in.once_in(16) ? nullptr : host_function,
            reinterpret_cast<void*>(uintptr_t{in.below(3)}));
       return;
     default:
@@ -138,10 +136,10 @@ void memory_call(Input& in) {
     case 1:
     case 2:
       if (CALL(rigiMalloc, device(in), size(in), in.once_in(64) ? nullptr : &block) == RIGI_SUCCESS && block != nullptr)
-        w.memory.put(in, block, [](void* old) { CALL(rigiFree, old); });
+        world().memory.put(in, block, [](void* old) { CALL(rigiFree, old); });
       return;
     case 3:
-      CALL(rigiFree, w.memory.pick(in));
+      CALL(rigiFree, world().memory.pick(in));
       return;
     case 4:
       CALL(rigiFree, reinterpret_cast<void*>(address(in)));
@@ -160,7 +158,7 @@ void memory_call(Input& in) {
       CALL(rigiMemset, pointer(in), in.take<uint8_t>(), size(in) % (1U << 20));
       return;
     default:
-      CALL(rigiMemsetAsync, pointer(in), in.take<uint8_t>(), size(in) % (1U << 20), w.streams.pick(in));
+      CALL(rigiMemsetAsync, pointer(in), in.take<uint8_t>(), size(in) % (1U << 20), world().streams.pick(in));
   }
 }
 
@@ -204,7 +202,7 @@ void bug(const char* what) {
 }
 
 rigiStatus note(const char* function, rigiStatus status) {
-  w.calls.fetch_add(1, std::memory_order_relaxed);
+  world().calls.fetch_add(1, std::memory_order_relaxed);
   const char* name = rigiGetStatusName(status);
   if (status == RIGI_ERROR_INTERNAL || std::strcmp(name, "RIGI_ERROR_UNKNOWN") == 0) bug("a status that only a bug causes");
   if (status != RIGI_SUCCESS && status != RIGI_ERROR_NOT_READY && rigiGetLastErrorString()[0] == '\0') bug("a failure without a text");
@@ -221,19 +219,19 @@ std::string statuses() {
     text += std::string(text.empty() ? "{\"" : ", \"") + function + "\": {";
     for (const auto& [status, count] : by_status)
       text += std::string(text.back() == '{' ? "\"" : ", \"") + status + "\": " + std::to_string(count);
-    text += "}";
+    text += '}';
   }
   return text.empty() ? "{}" : text + "}";
 }
 
 void start(std::vector<uint8_t> image) {
-  w.image = std::move(image);
+  world().image = std::move(image);
   for (int d = 0; d < kDevices; ++d) {
     void* first;
     if (rigiMalloc(d, 256, &first) != RIGI_SUCCESS) bug("two devices are needed: RIGI_DEVICES=2");
-    w.base[d] = reinterpret_cast<uint64_t>(first);
+    world().base[d] = reinterpret_cast<uint64_t>(first);
     rigiFree(first);
-    rigiMemGetInfo(d, &w.free_bytes[d], nullptr);
+    rigiMemGetInfo(d, &world().free_bytes[d], nullptr);
   }
 }
 
@@ -243,11 +241,11 @@ void prepare() {
   for (int n = 0; n < 256; ++n) slots[n] = static_cast<uint8_t>(n);
   Input in(slots, sizeof(slots));
   rigiModule_t module;
-  if (!w.image.empty() && CALL(rigiModuleLoadData, 0, w.image.data(), w.image.size(), &module) == RIGI_SUCCESS) {
-    w.modules.put(in, module, [](rigiModule_t old) { CALL(rigiModuleUnload, old); });
+  if (!world().image.empty() && CALL(rigiModuleLoadData, 0, world().image.data(), world().image.size(), &module) == RIGI_SUCCESS) {
+    world().modules.put(in, module, [](rigiModule_t old) { CALL(rigiModuleUnload, old); });
     for (const char* name : {"scale", "faulty"}) {
       rigiKernel_t kernel;
-      if (CALL(rigiModuleGetKernel, module, name, &kernel) == RIGI_SUCCESS) w.kernels.put(in, kernel, [](rigiKernel_t) {});
+      if (CALL(rigiModuleGetKernel, module, name, &kernel) == RIGI_SUCCESS) world().kernels.put(in, kernel, [](rigiKernel_t) {});
     }
   }
   for (int n = 0; n < 6; ++n) {
@@ -255,9 +253,10 @@ void prepare() {
     rigiEvent_t event;
     void* block;
     if (CALL(rigiStreamCreate, n % kDevices, &stream) == RIGI_SUCCESS)
-      w.streams.put(in, stream, [](rigiStream_t old) { CALL(rigiStreamDestroy, old); });
-    if (CALL(rigiEventCreate, &event) == RIGI_SUCCESS) w.events.put(in, event, [](rigiEvent_t old) { CALL(rigiEventDestroy, old); });
-    if (CALL(rigiMalloc, n % kDevices, 1 << 20, &block) == RIGI_SUCCESS) w.memory.put(in, block, [](void* old) { CALL(rigiFree, old); });
+      world().streams.put(in, stream, [](rigiStream_t old) { CALL(rigiStreamDestroy, old); });
+    if (CALL(rigiEventCreate, &event) == RIGI_SUCCESS) world().events.put(in, event, [](rigiEvent_t old) { CALL(rigiEventDestroy, old); });
+    if (CALL(rigiMalloc, n % kDevices, 1 << 20, &block) == RIGI_SUCCESS)
+      world().memory.put(in, block, [](void* old) { CALL(rigiFree, old); });
   }
 }
 
@@ -274,7 +273,7 @@ void call(Input& in) {
   if (kind < 24) return graph_call(in);
   if (kind < 27) return device_call(in);
   if (kind < 29) return module_call(in);
-  launch_program(in, w.streams.pick(in));
+  launch_program(in, world().streams.pick(in));
 }
 
 void finish() {
@@ -282,16 +281,16 @@ void finish() {
     rigiStream_t stream;
     if (rigiDefaultStream(d, &stream) == RIGI_SUCCESS) end_captures(stream);
   }
-  w.streams.clear([](rigiStream_t s) {
+  world().streams.clear([](rigiStream_t s) {
     end_captures(s);
     CALL(rigiStreamDestroy, s);
   });
-  w.events.clear([](rigiEvent_t e) { CALL(rigiEventDestroy, e); });
-  w.execs.clear([](rigiGraphExec_t e) { CALL(rigiGraphExecDestroy, e); });
-  w.graphs.clear([](rigiGraph_t g) { CALL(rigiGraphDestroy, g); });
-  w.kernels.clear([](rigiKernel_t) {});
-  w.modules.clear([](rigiModule_t m) { CALL(rigiModuleUnload, m); });
-  w.memory.clear([](void* p) { CALL(rigiFree, p); });
+  world().events.clear([](rigiEvent_t e) { CALL(rigiEventDestroy, e); });
+  world().execs.clear([](rigiGraphExec_t e) { CALL(rigiGraphExecDestroy, e); });
+  world().graphs.clear([](rigiGraph_t g) { CALL(rigiGraphDestroy, g); });
+  world().kernels.clear([](rigiKernel_t) {});
+  world().modules.clear([](rigiModule_t m) { CALL(rigiModuleUnload, m); });
+  world().memory.clear([](void* p) { CALL(rigiFree, p); });
   for (int d = 0; d < kDevices; ++d) {
     if (rigiDeviceReset(d) != RIGI_SUCCESS || rigiDeviceSetMode(d, RIGI_TIMED) != RIGI_SUCCESS || rigiTraceStop(d) != RIGI_SUCCESS)
       bug("a device cannot be reset");

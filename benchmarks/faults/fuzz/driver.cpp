@@ -40,6 +40,7 @@ void watch(std::atomic<uint64_t>& round) {
 void one_round(uint64_t seed, unsigned threads) {
   fuzz::prepare();
   std::vector<std::thread> crowd;
+  crowd.reserve(threads);
   for (unsigned t = 0; t < threads; ++t) {
     crowd.emplace_back([seed, t] {
       std::mt19937_64 random(seed * 64 + t);

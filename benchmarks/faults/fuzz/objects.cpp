@@ -4,8 +4,6 @@
 namespace fuzz {
 namespace {
 
-World& w = world();
-
 rigiArg argument(Input& in) {
   rigiArg arg;
   arg.i64 = in.once_in(2) ? static_cast<int64_t>(address(in)) : static_cast<int64_t>(in.below(8));
@@ -14,19 +12,19 @@ rigiArg argument(Input& in) {
 
 // A graph from its first call to its launches.
 void whole_graph(Input& in) {
-  rigiStream_t stream = w.streams.pick(in);
+  rigiStream_t stream = world().streams.pick(in);
   rigiGraph_t graph;
   rigiGraphExec_t exec;
   if (CALL(rigiStreamBeginCapture, stream) != RIGI_SUCCESS) return;
   for (uint32_t n = in.below(4); n != 0; --n) {
     if (in.once_in(2)) launch_program(in, stream);
     if (in.once_in(2)) CALL(rigiMemsetAsync, reinterpret_cast<void*>(address(in)), 1, in.below(512), stream);
-    if (in.once_in(2)) CALL(rigiEventRecord, w.events.pick(in), stream);
+    if (in.once_in(2)) CALL(rigiEventRecord, world().events.pick(in), stream);
   }
   if (CALL(rigiStreamEndCapture, stream, &graph) != RIGI_SUCCESS) return;
-  w.graphs.put(in, graph, [](rigiGraph_t old) { CALL(rigiGraphDestroy, old); });
+  world().graphs.put(in, graph, [](rigiGraph_t old) { CALL(rigiGraphDestroy, old); });
   if (CALL(rigiGraphInstantiate, graph, &exec) != RIGI_SUCCESS) return;
-  w.execs.put(in, exec, [](rigiGraphExec_t old) { CALL(rigiGraphExecDestroy, old); });
+  world().execs.put(in, exec, [](rigiGraphExec_t old) { CALL(rigiGraphExecDestroy, old); });
   for (uint32_t n = in.below(3); n != 0; --n) CALL(rigiGraphLaunch, exec, stream);
 }
 
@@ -36,41 +34,41 @@ void module_call(Input& in) {
   rigiModule_t module;
   switch (in.below(5)) {
     case 0:
-      if (w.image.empty() || !in.once_in(8)) return;  // loading is slow, and has a fuzzer of its own
-      if (CALL(rigiModuleLoadData, device(in), w.image.data(), w.image.size(), &module) == RIGI_SUCCESS)
-        w.modules.put(in, module, [](rigiModule_t old) { CALL(rigiModuleUnload, old); });
+      if (world().image.empty() || !in.once_in(8)) return;  // loading is slow, and has a fuzzer of its own
+      if (CALL(rigiModuleLoadData, device(in), world().image.data(), world().image.size(), &module) == RIGI_SUCCESS)
+        world().modules.put(in, module, [](rigiModule_t old) { CALL(rigiModuleUnload, old); });
       return;
     case 1:
-      if (in.once_in(4)) CALL(rigiModuleUnload, w.modules.pick(in));
+      if (in.once_in(4)) CALL(rigiModuleUnload, world().modules.pick(in));
       return;
     case 2: {
       const char* json;  // lives as long as the module, which another thread may unload: not read here
-      CALL(rigiModuleGetManifest, w.modules.pick(in), in.once_in(16) ? nullptr : &json);
+      CALL(rigiModuleGetManifest, world().modules.pick(in), in.once_in(16) ? nullptr : &json);
       return;
     }
     case 3: {
       constexpr const char* kNames[] = {"scale", "faulty", "", "nothing", nullptr};
       rigiKernel_t kernel;
-      if (CALL(rigiModuleGetKernel, w.modules.pick(in), kNames[in.below(5)], &kernel) == RIGI_SUCCESS)
-        w.kernels.put(in, kernel, [](rigiKernel_t) {});
+      if (CALL(rigiModuleGetKernel, world().modules.pick(in), kNames[in.below(5)], &kernel) == RIGI_SUCCESS)
+        world().kernels.put(in, kernel, [](rigiKernel_t) {});
       return;
     }
     default: {
       const rigiArg args[2] = {argument(in), argument(in)};
-      CALL(rigiLaunchKernel, w.kernels.pick(in), w.streams.pick(in), in.once_in(32) ? nullptr : args, in.below(3));
+      CALL(rigiLaunchKernel, world().kernels.pick(in), world().streams.pick(in), in.once_in(32) ? nullptr : args, in.below(3));
     }
   }
 }
 
 void stream_call(Input& in) {
-  rigiStream_t stream = w.streams.pick(in);
+  rigiStream_t stream = world().streams.pick(in);
   int number;
   uint64_t cycles;
   switch (in.below(9)) {
     case 0:
     case 1:
       if (CALL(rigiStreamCreate, device(in), in.once_in(64) ? nullptr : &stream) == RIGI_SUCCESS)
-        w.streams.put(in, stream, [](rigiStream_t old) { CALL(rigiStreamDestroy, old); });
+        world().streams.put(in, stream, [](rigiStream_t old) { CALL(rigiStreamDestroy, old); });
       return;
     case 2:
       if (in.once_in(3)) CALL(rigiStreamDestroy, stream);
@@ -88,7 +86,7 @@ void stream_call(Input& in) {
       CALL(rigiStreamQuery, stream);
       return;
     case 7:
-      CALL(rigiStreamWaitEvent, stream, w.events.pick(in));
+      CALL(rigiStreamWaitEvent, stream, world().events.pick(in));
       return;
     default:
       CALL(rigiStreamGetCycles, stream, in.once_in(32) ? nullptr : &cycles);
@@ -96,13 +94,13 @@ void stream_call(Input& in) {
 }
 
 void event_call(Input& in) {
-  rigiEvent_t event = w.events.pick(in);
+  rigiEvent_t event = world().events.pick(in);
   int64_t cycles;
   double milliseconds;
   switch (in.below(7)) {
     case 0:
       if (CALL(rigiEventCreate, in.once_in(64) ? nullptr : &event) == RIGI_SUCCESS)
-        w.events.put(in, event, [](rigiEvent_t old) { CALL(rigiEventDestroy, old); });
+        world().events.put(in, event, [](rigiEvent_t old) { CALL(rigiEventDestroy, old); });
       return;
     case 1:
       if (in.once_in(3)) CALL(rigiEventDestroy, event);
@@ -114,35 +112,35 @@ void event_call(Input& in) {
       CALL(rigiEventSynchronize, event);
       return;
     case 4:
-      CALL(rigiEventElapsedCycles, event, w.events.pick(in), &cycles);
+      CALL(rigiEventElapsedCycles, event, world().events.pick(in), &cycles);
       return;
     case 5:
-      CALL(rigiEventElapsedTime, event, w.events.pick(in), &milliseconds);
+      CALL(rigiEventElapsedTime, event, world().events.pick(in), &milliseconds);
       return;
     default:
-      CALL(rigiEventRecord, event, w.streams.pick(in));
+      CALL(rigiEventRecord, event, world().streams.pick(in));
   }
 }
 
 void graph_call(Input& in) {
-  rigiGraph_t graph = w.graphs.pick(in);
-  rigiGraphExec_t exec = w.execs.pick(in);
+  rigiGraph_t graph = world().graphs.pick(in);
+  rigiGraphExec_t exec = world().execs.pick(in);
   rigiGraphNode node;
   size_t count;
   int capturing;
   switch (in.below(12)) {
     case 0:
-      CALL(rigiStreamBeginCapture, w.streams.pick(in));
+      CALL(rigiStreamBeginCapture, world().streams.pick(in));
       return;
     case 10:
       return whole_graph(in);
     case 1:
     case 2:
-      if (CALL(rigiStreamEndCapture, w.streams.pick(in), &graph) == RIGI_SUCCESS)
-        w.graphs.put(in, graph, [](rigiGraph_t old) { CALL(rigiGraphDestroy, old); });
+      if (CALL(rigiStreamEndCapture, world().streams.pick(in), &graph) == RIGI_SUCCESS)
+        world().graphs.put(in, graph, [](rigiGraph_t old) { CALL(rigiGraphDestroy, old); });
       return;
     case 3:
-      CALL(rigiStreamIsCapturing, w.streams.pick(in), &capturing);
+      CALL(rigiStreamIsCapturing, world().streams.pick(in), &capturing);
       return;
     case 4:
       if (in.once_in(4)) CALL(rigiGraphDestroy, graph);
@@ -155,7 +153,7 @@ void graph_call(Input& in) {
       return;
     case 7:
       if (CALL(rigiGraphInstantiate, graph, &exec) == RIGI_SUCCESS)
-        w.execs.put(in, exec, [](rigiGraphExec_t old) { CALL(rigiGraphExecDestroy, old); });
+        world().execs.put(in, exec, [](rigiGraphExec_t old) { CALL(rigiGraphExecDestroy, old); });
       return;
     case 8: {
       const rigiArg args[2] = {argument(in), argument(in)};
@@ -166,7 +164,7 @@ void graph_call(Input& in) {
       if (in.once_in(4)) CALL(rigiGraphExecDestroy, exec);
       return;
     default:
-      CALL(rigiGraphLaunch, exec, w.streams.pick(in));
+      CALL(rigiGraphLaunch, exec, world().streams.pick(in));
   }
 }
 
