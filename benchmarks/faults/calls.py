@@ -262,7 +262,7 @@ LAUNCHES = [
     call(
         "profile-into-no-folder", "IO", lambda b: b.api("rigiProfilerStart", 0, b"/no/such/folder/p"), "/no/such/folder/p", "No such file"
     ),
-    call("range-never-pushed", "INVALID_VALUE", lambda b: b.api("rigiRangePop", None), "rigiRangePop", "rigiRangePush"),
+    call("range-kind-null", "INVALID_VALUE", lambda b: b.api("rigiRangePush", None, None, b"x"), "rigiRangePush", "`kind` is null"),
     call("collective-unknown", "INVALID_VALUE", lambda b: collective(b, 7, 0, 4), "collective 7 is unknown", "allowed: 0 to 3"),
     call("collective-no-devices", "INVALID_VALUE", lambda b: collective(b, 0, 0, 0), "0 devices", "allowed: 1 to 4096"),
     call("collective-algorithm", "INVALID_VALUE", lambda b: collective(b, 0, 5, 4), "algorithm 5 is unknown", "RIGI_RING"),
