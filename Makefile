@@ -23,7 +23,7 @@ BUILD_ENV := PATH="$(abspath $(BIN)):$$PATH" TORCH_DEVICE_BACKEND_AUTOLOAD=0
 # SWIG's types complain after pytest's closing line, which has to stay the last one.
 PYTEST := $(PY) -W "ignore:builtin type:DeprecationWarning" -m pytest
 
-.PHONY: help demo test quick setup native build lint format tidy clean clean-venv
+.PHONY: help demo test quick setup native build lint format tidy sanitize clean clean-venv
 help:  ## this list
 	@echo "Rigi: an AI chip's software stack, on an emulated chip. Targets:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,15 +68,19 @@ $(KERNELS): $(KERNEL_SOURCES) $(INSTALLED) | native
 
 lint: $(ENVIRONMENT)  ## ruff, clang-format and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@git ls-files '*.cpp' '*.hpp' '*.h' '*.cc' | xargs -r $(BIN)/clang-format --dry-run -Werror
+	@git ls-files '*.cpp' '*.hpp' '*.h' '*.c' | xargs -r $(BIN)/clang-format --dry-run -Werror
 	@$(BIN)/mypy
 
 format: $(ENVIRONMENT)  ## rewrite what ruff and clang-format would
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
-	@git ls-files '*.cpp' '*.hpp' '*.h' '*.cc' | xargs -r $(BIN)/clang-format -i
+	@git ls-files '*.cpp' '*.hpp' '*.h' '*.c' | xargs -r $(BIN)/clang-format -i
 
 tidy: native  ## clang-tidy over our C++ (minutes)
-	@git ls-files 'sdk_sim/*.cpp' 'tvm_target/*.cpp' | xargs -r -n 1 -P $(JOBS) $(BIN)/clang-tidy --quiet -p "$(BUILD)"
+	@git ls-files 'sdk_sim/*.cpp' 'tvm_target/*.cpp' 'sglang_ext/*.cpp' | xargs -r -n 1 -P $(JOBS) $(BIN)/clang-tidy --quiet -p "$(BUILD)"
+	@git ls-files 'benchmarks/*.cpp' 'tests/*.cpp' | xargs -r -I{} -n 1 -P $(JOBS) $(BIN)/clang-tidy --quiet {} -- -std=c++20 -Isdk_sim/include
+
+sanitize: $(INSTALLED)  ## the SDK's tests and fuzzer under ASan, UBSan and TSan (ten minutes)
+	@$(BUILD_ENV) JOBS=$(JOBS) .ci/sanitize "$(BUILD)/sanitize" "$(abspath $(PY))"
 
 clean:  ## remove what was built, keep .venv
 	rm -rf "$(BUILD)" sdk_sim/lib sdk_sim/_rigi*.so tvm_target/runtime/*.so tvm_target/modules sglang_ext/_C*.so

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.decode_step import command as decode_step
+from benchmarks.faults.cli import faults
 from benchmarks.serve import serve
 from benchmarks.timing.command import timing
 
@@ -124,3 +125,4 @@ def attention_decode(
 bench.add_command(serve)
 bench.add_command(decode_step)
 bench.add_command(timing)
+bench.add_command(faults)

@@ -312,13 +312,12 @@ def act(
     sums: Operand | None = None,
 ) -> np.ndarray:
     """dst = fn(a * scale + bias); `bias` a number or one fp32 a row, `sums` [rows, 1] gets the row sums before the cast."""
-    record = instr(Op.ACT, fn=fn, dst=dst, a=a, scale=scale, rows=rows, cols=cols)
+    flags = (Flag.ROW_BIAS if isinstance(bias, Operand) else 0) | (Flag.ROW_SUMS if sums is not None else 0)
+    record = instr(Op.ACT, fn=fn, flags=flags, dst=dst, a=a, scale=scale, rows=rows, cols=cols)
     if isinstance(bias, Operand):
-        record["flags"] |= Flag.ROW_BIAS
         record["b"] = tuple(bias)
     else:
         record["bias"] = bias
     if sums is not None:
-        record["flags"] |= Flag.ROW_SUMS
         record["c"] = tuple(sums)
     return record

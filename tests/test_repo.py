@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 README = (ROOT / "README.md").read_text()
 PACKAGES = {"sdk_sim", "tvm_target", "sglang_ext", "benchmarks"}
-CODE = (".py", ".cpp", ".hpp", ".h")
+CODE = (".py", ".cpp", ".hpp", ".h", ".c")
 MAX_LINES = 450
 MAX_BYTES = 1 << 20
 
@@ -95,7 +95,7 @@ def test_switches_in_the_readme_are_those_that_the_code_reads() -> None:
 def test_ci_runs_make_test() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert "set -euo pipefail" in script and "test </dev/null" in script
-    for name in ("run", "setup", "compiler"):
+    for name in ("run", "setup", "compiler", "sanitize"):
         assert (ROOT / ".ci" / name).stat().st_mode & 0o111
         assert subprocess.run(["bash", "-n", ROOT / ".ci" / name]).returncode == 0
 

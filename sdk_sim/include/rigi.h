@@ -26,8 +26,13 @@ extern "C" {
 
 #define RIGI_SDK_VERSION "1.0.0"
 #define RIGI_API __attribute__((visibility("default")))
+#ifdef __cplusplus
+#define RIGI_ENUM : int /* a caller in C may pass any number, and it must be possible to refuse it */
+#else
+#define RIGI_ENUM
+#endif
 
-typedef enum rigiStatus {
+typedef enum rigiStatus RIGI_ENUM {
   RIGI_SUCCESS = 0,
   RIGI_ERROR_INVALID_VALUE = 1,    /* an argument is out of its range */
   RIGI_ERROR_INVALID_DEVICE = 2,
@@ -63,7 +68,7 @@ typedef struct rigiDeviceProperties {
 } rigiDeviceProperties;
 
 /* Default: RIGI_MODE=functional|timed|timing-only|strict, else timed. The mode of a piece of work is the device's when it is submitted. */
-typedef enum rigiMode {
+typedef enum rigiMode RIGI_ENUM {
   RIGI_FUNCTIONAL = 0,  /* data, no time */
   RIGI_TIMED = 1,       /* data and time */
   RIGI_TIMING_ONLY = 2, /* time, no data: nothing is computed, HBM stays untouched but for copies of up to 64 KiB, which scalars may read */
@@ -99,7 +104,7 @@ RIGI_API rigiStatus rigiPointerGetAllocation(const void* pointer, void** base, s
 typedef struct rigiStream_s* rigiStream_t;
 typedef struct rigiEvent_s* rigiEvent_t;
 RIGI_API rigiStatus rigiStreamCreate(int device, rigiStream_t* stream);
-RIGI_API rigiStatus rigiStreamDestroy(rigiStream_t stream);
+RIGI_API rigiStatus rigiStreamDestroy(rigiStream_t stream); /* submitted work goes on; a capture that it takes part in is dropped */
 RIGI_API rigiStatus rigiDefaultStream(int device, rigiStream_t* stream);
 RIGI_API rigiStatus rigiStreamGetDevice(rigiStream_t stream, int* device);
 RIGI_API rigiStatus rigiStreamSynchronize(rigiStream_t stream);
@@ -154,7 +159,7 @@ RIGI_API rigiStatus rigiLaunchProgram(rigiStream_t stream, const char* name, con
  * stream, or taking its clock, is refused. */
 typedef struct rigiGraph_s* rigiGraph_t; /* what was captured */
 typedef struct rigiGraphExec_s* rigiGraphExec_t; /* a graph ready to launch, whose arguments may be changed */
-typedef enum rigiNodeKind {
+typedef enum rigiNodeKind RIGI_ENUM {
   RIGI_NODE_KERNEL = 0,
   RIGI_NODE_COPY = 1,
   RIGI_NODE_SET = 2,
@@ -182,25 +187,31 @@ RIGI_API rigiStatus rigiGraphExecSetKernelArgs(rigiGraphExec_t exec, size_t inde
 RIGI_API rigiStatus rigiGraphExecSetCopy(rigiGraphExec_t exec, size_t index, void* dst, const void* src, size_t bytes);
 RIGI_API rigiStatus rigiGraphLaunch(rigiGraphExec_t exec, rigiStream_t stream);
 
-/* ---- collectives over the chip-to-chip links: their cost only, in cycles, for 1..4096 devices on a ring. `bytes` is what one device holds
+/* ---- collectives. What they cost over the chip-to-chip links, in cycles, for 1..4096 devices on a ring. `bytes` is what one device holds
  * before (reduce-scatter, all-reduce, all-to-all) or after (all-gather) the collective. */
-typedef enum rigiCollective { RIGI_ALL_REDUCE = 0, RIGI_ALL_GATHER = 1, RIGI_REDUCE_SCATTER = 2, RIGI_ALL_TO_ALL = 3 } rigiCollective;
-typedef enum rigiAlgorithm { RIGI_RING = 0, RIGI_TREE = 1 } rigiAlgorithm;
+typedef enum rigiCollective RIGI_ENUM {
+  RIGI_ALL_REDUCE = 0,
+  RIGI_ALL_GATHER = 1,
+  RIGI_REDUCE_SCATTER = 2,
+  RIGI_ALL_TO_ALL = 3
+} rigiCollective;
+typedef enum rigiAlgorithm RIGI_ENUM { RIGI_RING = 0, RIGI_TREE = 1 } rigiAlgorithm;
 RIGI_API rigiStatus rigiCollectiveGetCycles(rigiCollective collective, rigiAlgorithm algorithm, uint32_t devices, size_t bytes,
                                             uint64_t* cycles);
 
-/* Simulated cost of what ran on a stream's device since the last call: launches, cycles, by kernel name; as JSON
+/* ---- statistics. The simulated cost of what ran on a device since the last call, as JSON
  * {"launches": n, "cycles": n, "kernels": {"name": {"launches": n, "cycles": n}}, "copies": {...}}. Synchronizes. Freed with free(). */
 RIGI_API rigiStatus rigiDeviceTakeStatistics(int device, char** json);
 
-/* ---- profiler: one JSON object a launch or copy, see the manual; RIGI_PROFILE=FOLDER starts it on every device of the process. Ranges
- * name what work belongs to ("request", "layer", ...): they nest, follow the stream's order, and cost nothing while no profile is taken. */
+/* ---- profiler. Writes one JSON object a launch or copy, see the manual; RIGI_PROFILE=FOLDER starts it on every device of the process.
+ * Ranges name what work belongs to ("request", "layer", ...): they nest, follow the stream's order, and cost nothing while no profile is
+ * taken. */
 RIGI_API rigiStatus rigiProfilerStart(int device, const char* path);
 RIGI_API rigiStatus rigiProfilerStop(int device);
 RIGI_API rigiStatus rigiRangePush(rigiStream_t stream, const char* kind, const char* name);
 RIGI_API rigiStatus rigiRangePop(rigiStream_t stream);
 
-/* ---- instruction trace: one JSON object a line, see the chip manual. Launches from Start to Stop are written. Not in functional mode. */
+/* ---- instruction trace. One JSON object a line, see the manual. Launches from Start to Stop are written. Not in functional mode. */
 RIGI_API rigiStatus rigiTraceStart(int device, const char* path);
 RIGI_API rigiStatus rigiTraceStop(int device);
 

@@ -34,7 +34,8 @@ using c10::IntArrayRef;
 using c10::SymIntArrayRef;
 
 c10::ScalarType check_new(std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout, std::optional<bool> pin_memory) {
-  TORCH_CHECK(c10::layout_or_default(layout) == at::kStrided, "rigi: only dense tensors live on the chip, got layout ", *layout);
+  const at::Layout wanted = c10::layout_or_default(layout);
+  TORCH_CHECK(wanted == at::kStrided, "rigi: only dense tensors live on the chip, got layout ", wanted);
   TORCH_CHECK(!c10::pinned_memory_or_default(pin_memory), "rigi: only CPU tensors can be pinned; drop pin_memory=True or the device");
   return c10::dtype_or_default(dtype);
 }
@@ -73,7 +74,7 @@ const Tensor& resize_tensor(const Tensor& self, IntArrayRef size, std::optional<
     grow(self);
   }
   if (format) self.unsafeGetTensorImpl()->empty_tensor_restride(*format);
-  return self;
+  return self;  // NOLINT(bugprone-return-const-ref-from-parameter): torch's schema of resize_ returns its argument
 }
 const Tensor& resize_(const Tensor& self, SymIntArrayRef size, std::optional<at::MemoryFormat> format) {
   return resize_tensor(self, C10_AS_INTARRAYREF_SLOW(size), format);

@@ -103,7 +103,7 @@ std::string describe_arguments(const c10::FunctionSchema& schema, const c10::IVa
 
 /// The one chip all operands are on. Host tensors beside them are refused, except 0-dim ones (scalars) and host indices.
 c10::DeviceIndex common_device(const Operator& info, const c10::FunctionSchema& schema, const c10::IValue* arguments) {
-  int device = -1;
+  c10::DeviceIndex device = -1;
   bool host = false;
   each_tensor(arguments, schema.arguments().size(), [&](const at::Tensor& tensor, size_t i) {
     if (on_chip(tensor)) {

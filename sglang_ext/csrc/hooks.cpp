@@ -62,6 +62,7 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   }
 };
 
+// NOLINTNEXTLINE(bugprone-throwing-static-initialization): torch throws only at a second registration
 [[maybe_unused]] const bool g_registered = [] {
   static Hooks hooks;
   at::RegisterPrivateUse1HooksInterface(&hooks);

@@ -6,7 +6,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import sdk_sim
+
+PACKAGES = Path(sdk_sim.__file__).parents[1]
 
 
 def run(code: str, status: int = 0, **environment: str) -> str:
@@ -15,7 +17,7 @@ def run(code: str, status: int = 0, **environment: str) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RIGI_")}
     done = subprocess.run(
         [sys.executable, "-c", head + textwrap.dedent(code)],
-        env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        env={**kept, "PYTHONPATH": str(PACKAGES), **environment},
         capture_output=True,
         text=True,
         timeout=120,

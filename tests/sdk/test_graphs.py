@@ -172,6 +172,7 @@ def test_what_a_capture_refuses():
     with refused(Status.CAPTURE, "does not capture"):
         _rigi.stream_end_capture(main.handle)
     old = Event().record(side)
+    old.synchronize()
     with sdk_sim.capture(main):
         for call in (main.synchronize, main.query, lambda: main.cycles):
             with refused(Status.CAPTURE, "while the stream captures"):

@@ -12,7 +12,7 @@ INCLUDE = Path(__file__).resolve().parents[2] / "sdk_sim" / "include"
 
 def c_enum(header: str, name: str) -> dict[str, int]:
     text = re.sub(r"/\*.*?\*/", "", (INCLUDE / header).read_text(), flags=re.DOTALL)
-    body = re.search(rf"enum {name} \{{(.*?)\}}", text, re.DOTALL)
+    body = re.search(rf"enum {name} (?:RIGI_ENUM )?\{{(.*?)\}}", text, re.DOTALL)
     assert body, name
     values = {n: int(v) for n, v in re.findall(r"RIGI_(\w+)\s*=\s*(\d+)", body[1])}
     return {n: v for n, v in values.items() if not n.endswith("_COUNT")}

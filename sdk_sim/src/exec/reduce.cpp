@@ -38,6 +38,7 @@ void run(const rigi_instr& i, uint8_t* sram) {
       int step;
       const T* p = a.fetch(r, col, n, &step);
       if (n % kLanes != 0) {
+        // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): fetch() has filled the first n
         for (int j = 0; j < kLanes; ++j) tail[j] = j < n ? p[j * step] : identity;
         p = tail;
         step = 1;

@@ -54,7 +54,7 @@ rigiStatus rigiStreamDestroy(rigiStream_t stream) {
   return guarded(__func__, [&] {
     Library& library = Library::get();
     if (library.stream(stream)->is_default) throw Error(RIGI_ERROR_INVALID_VALUE, "a default stream cannot be destroyed");
-    library.streams.remove(stream);  // submitted work keeps the stream until it is done
+    Capture::drop(*library.streams.remove(stream));  // submitted work keeps the stream until it is done
     return RIGI_SUCCESS;
   });
 }

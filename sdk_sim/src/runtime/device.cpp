@@ -32,7 +32,7 @@ uint64_t Device::cycles_of(const Program& program, const Run& run) {
   try {
     cycles = schedule_->finish();
   } catch (const Fault& fault) {
-    throw Fault(std::string("kernel ") + program.name() + ": " + fault.what());
+    throw Fault(std::string("kernel ") + program.name() + ", " + fault.what());
   }
   if (!schedule_->reads_scalars()) program.known = {true, run.launch_cost, cycles};
   if (trace_ != nullptr) schedule_->write_trace(trace_, traced_++, program.name(), memory.range().base);

@@ -17,6 +17,11 @@ void follow(std::vector<uint32_t>& clock, const std::vector<uint32_t>& other) {
   for (size_t lane = 0; lane < other.size(); ++lane) clock[lane] = std::max(clock[lane], other[lane]);
 }
 
+// Another thread destroyed the stream meanwhile.
+void refuse_destroyed(const Stream& stream) {
+  if (stream.destroyed) throw Error(RIGI_ERROR_INVALID_HANDLE, "the stream was destroyed");
+}
+
 // The graph's nodes on the clock of the stream it was launched on. Streams that joined the capture get clocks of their own.
 void run_nodes(const std::vector<GraphNode>& nodes, uint32_t lanes, Device& device, Stream& stream, rigiMode mode) {
   std::vector<std::unique_ptr<Stream>> others;
@@ -38,6 +43,7 @@ void run_nodes(const std::vector<GraphNode>& nodes, uint32_t lanes, Device& devi
 
 void Capture::begin(const std::shared_ptr<Stream>& stream) {
   const std::lock_guard lock(captures_mutex);
+  refuse_destroyed(*stream);
   if (stream->capture) throw Error(RIGI_ERROR_CAPTURE, "the stream captures already; call rigiStreamEndCapture first");
   auto capture = std::make_shared<Capture>();
   capture->id_ = ++captures_begun;
@@ -53,10 +59,7 @@ std::shared_ptr<Graph> Capture::end(const std::shared_ptr<Stream>& stream) {
   if (!capture) throw Error(RIGI_ERROR_CAPTURE, "the stream does not capture; call rigiStreamBeginCapture first");
   if (capture->streams_[0] != stream)
     throw Error(RIGI_ERROR_CAPTURE, "the stream joined a capture that began on another stream; end it there");
-  for (const auto& member : capture->streams_) {
-    member->capturing.store(false, std::memory_order_release);
-    member->capture = nullptr;
-  }
+  capture->release_streams();
   const auto lanes = static_cast<uint32_t>(capture->streams_.size());
   capture->after_[0].resize(lanes, 0);
   for (uint32_t lane = 1; lane < lanes; ++lane) {
@@ -68,6 +71,22 @@ std::shared_ptr<Graph> Capture::end(const std::shared_ptr<Stream>& stream) {
   }
   log(Log::Setup, "device %d: a graph of %zu nodes on %u streams was captured", stream->device->id, capture->nodes_.size(), lanes);
   return std::make_shared<Graph>(Graph{stream->device, lanes, std::move(capture->nodes_)});
+}
+
+void Capture::release_streams() {
+  for (const auto& member : streams_) {
+    member->capturing.store(false, std::memory_order_release);
+    member->capture = nullptr;
+  }
+}
+
+void Capture::drop(Stream& stream) {
+  const std::lock_guard lock(captures_mutex);
+  stream.destroyed = true;
+  if (const std::shared_ptr<Capture> capture = stream.capture; capture) {
+    capture->release_streams();
+    capture->streams_.clear();  // a stream owns its capture and a capture its streams
+  }
 }
 
 uint32_t Capture::lane_of(const std::shared_ptr<Stream>& stream) {
@@ -108,12 +127,13 @@ bool Capture::wait(const std::shared_ptr<Stream>& stream, const std::shared_ptr<
                 "a capturing stream can wait only for events recorded in the same capture; wait for others before the capture begins");
   }
   const std::shared_ptr<Capture> capture = record->capture.lock();
-  if (!capture || !capture->streams_[0]->capture || capture->streams_[0]->capture != capture)
+  if (!capture || capture->streams_.empty() || !capture->streams_[0]->capture || capture->streams_[0]->capture != capture)
     throw Error(RIGI_ERROR_CAPTURE, "the event was recorded in a capture that has ended; record it anew");
   if (stream->device != capture->streams_[0]->device) {
     throw Error(RIGI_ERROR_CAPTURE, "the stream is on device " + std::to_string(stream->device->id) + ", the capture on device " +
                                         std::to_string(capture->streams_[0]->device->id) + "; a graph stays on one device");
   }
+  refuse_destroyed(*stream);
   if (!stream->capture) {
     capture->streams_.push_back(stream);
     capture->after_.emplace_back();

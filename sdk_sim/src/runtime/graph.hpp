@@ -47,6 +47,8 @@ class Capture {
   static void begin(const std::shared_ptr<Stream>& stream);
   /// Ends the capture that began on the stream, also when it throws because a stream is not joined.
   static std::shared_ptr<Graph> end(const std::shared_ptr<Stream>& stream);
+  /// Called when the stream's handle goes away: a capture that it takes part in is dropped, and it will be in none again.
+  static void drop(Stream& stream);
   /// Notes a command; false if the stream captures no more, and then the command is left alone.
   static bool add(const std::shared_ptr<Stream>& stream, std::unique_ptr<Command>& command);
   /// Notes the recording of an event; false if the stream captures no more.
@@ -61,6 +63,7 @@ class Capture {
 
   uint32_t lane_of(const std::shared_ptr<Stream>& stream);
   void note(uint32_t lane, std::shared_ptr<Command> command);
+  void release_streams();
 
   uint64_t id_ = 0;
   std::vector<std::shared_ptr<Stream>> streams_;

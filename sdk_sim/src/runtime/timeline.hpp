@@ -30,7 +30,9 @@ struct Stream {
   std::atomic<uint64_t> last{0};
   uint64_t clock = 0;  // cycles
   std::atomic<bool> capturing{false};
-  std::shared_ptr<Capture> capture;  // under the captures' lock, see graph.cpp
+  // Under the captures' lock, see graph.cpp.
+  std::shared_ptr<Capture> capture;
+  bool destroyed = false;  // its handle is gone: it can capture no more
 };
 
 enum class Transfer { ToDevice, ToHost, OnDevice, ToPeer, FromPeer, Set };

@@ -123,16 +123,24 @@ void Schedule::resolve_launch() {
   // A barrier first: what follows it may ask for HBM before requests that already wait.
   while (pass_barrier() || grant()) {
   }
+  // What is left hangs on a multicast that some receiver never issues, or issues in another order.
   for (uint32_t c = 0; c < cores_.size(); ++c) {
-    const CoreTimeline& line = cores_[c];
-    const bool stuck =
-        std::any_of(std::begin(line.queues), std::end(line.queues), [](const Queue& queue) { return !queue.pending.empty(); });
-    if (stuck || line.next < line.nodes.size()) {
-      throw Fault("core " + std::to_string(c) +
-                  " waits for ever at a load_multicast: not every core of its group issues the same number of multicasts; "
-                  "each of them must issue every multicast of the group");
-    }
+    const std::deque<Pending>& loads = cores_[c].queues[static_cast<int>(Engine::Load)].pending;
+    if (loads.empty() || cores_[c].nodes[loads.front().node].op != RIGI_LOAD_MULTICAST) continue;
+    throw Fault(place(c, loads.front().node) + "it waits for ever for its partners (fn " +
+                std::to_string(cores_[c].nodes[loads.front().node].fn) +
+                "): every core of its group must issue every multicast of the group, in the same order");
   }
+  for (const CoreTimeline& line : cores_) {
+    if (line.next < line.nodes.size()) throw std::logic_error("the schedule of a launch did not resolve: a bug of the emulator");
+  }
+}
+
+// Where an instruction stands, for messages.
+std::string Schedule::place(uint32_t core, uint32_t index) const {
+  const Node& node = cores_[core].nodes[index];
+  return "core " + std::to_string(core) + ", phase " + std::to_string(node.phase) + ", instruction " + std::to_string(index) + " (" +
+         op_name(node.op) + "): ";
 }
 
 // Turns a recording into nodes and puts the core at its start.
@@ -354,9 +362,8 @@ void Schedule::request_multicast(uint32_t core, int engine, uint64_t start) {
     const Span &x = first.spans[0], &y = node.spans[0];
     if (first.hbm != node.hbm || first.hbm_stride != node.hbm_stride || first.rows != node.rows || first.cols != node.cols ||
         x.addr != y.addr || x.stride != y.stride) {
-      throw Fault("load_multicast of core " + std::to_string(core) + " (instruction " + std::to_string(index) +
-                  ") differs from its partner in core " + std::to_string(cast.first_core) + " (instruction " +
-                  std::to_string(cast.first_node) + "): destination, HBM block and sizes must be equal in every receiver");
+      throw Fault(place(core, index) + "operand dst, the HBM block and the sizes must equal those of its partner, core " +
+                  std::to_string(cast.first_core) + " instruction " + std::to_string(cast.first_node) + ", and differ");
     }
     if (core < cast.first_core) {
       cast.first_core = core;

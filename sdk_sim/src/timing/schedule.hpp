@@ -116,6 +116,7 @@ class Schedule {
   bool settle(CoreTimeline& line, Pending& pending) const;
   void collect_hazards(CoreTimeline& line, const Node& node, uint32_t index, uint64_t issue, Pending* pending) const;
   void resolve(uint32_t core, int engine, uint64_t start, uint64_t end);
+  std::string place(uint32_t core, uint32_t index) const;
   void request_multicast(uint32_t core, int engine, uint64_t start);
   bool grant();
   bool pass_barrier();
