@@ -27,10 +27,14 @@ struct Stream {
 
   Device* const device;
   const bool is_default;
+  const uint32_t number = is_default ? 0 : ++made;  // in profiles; a device's default stream is 0
   std::atomic<uint64_t> last{0};
   uint64_t clock = 0;  // cycles
   std::atomic<bool> capturing{false};
   std::shared_ptr<Capture> capture;  // under the captures' lock, see graph.cpp
+
+ private:
+  static inline std::atomic<uint32_t> made{0};
 };
 
 enum class Transfer { ToDevice, ToHost, OnDevice, ToPeer, FromPeer, Set };
