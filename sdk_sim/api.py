@@ -100,9 +100,11 @@ def profiler(path: str | os.PathLike[str], device: int = 0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def range(kind: str, name: str, stream: Stream | None = None) -> Iterator[None]:
-    """What the stream is given inside belongs, in a profile, to this `kind` ("request", "layer", ...) of work. Ranges nest."""
-    handle = _handle(stream)
+def range(kind: str, name: str, stream: Stream | int | None = None) -> Iterator[None]:
+    """What the stream (or its handle) is given inside belongs, in a profile, to this `kind` ("request", "layer", ...) of work.
+
+    Ranges nest. Without a profile they do nothing."""
+    handle = stream if isinstance(stream, int) else _handle(stream)
     _rigi.range_push(handle, kind, name)
     try:
         yield
