@@ -47,7 +47,7 @@ def summarize(path: Path) -> dict[str, Any]:
         end, name = cycles_of(launch), launch[0]["kernel"]
         cores = max(cores, 1 + max(record["core"] for record in launch))
         engines = served.setdefault(name, Counter())
-        kernels.setdefault(name, Counter()).update(launches=1, cycles=end)
+        kernels.setdefault(name, Counter()).update(launches=1, cycles=end, instructions=0)
         for record in launch:
             if record["engine"] == "barrier":
                 continue
