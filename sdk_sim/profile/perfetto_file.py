@@ -120,7 +120,7 @@ def _write_stream(writer: Writer, parent: int, profile: Profile, work: list[Reco
         facts = _launch_facts(profile, record, detailed) if record["kind"] == "launch" else {"bytes": record["bytes"]}
         name = record["kernel"] if record["kind"] == "launch" else f"copy {record['copy']}"
         writer.slice(launches, name, record["start"], record["end"], sequence=record["sequence"], **facts)
-    for engine in ENGINES:
+    for engine in ENGINES if any(record["kind"] == "launch" for record in work) else ():
         track = writer.track(f"{engine} engine, core 0", launches)
         for record in work:
             if detailed.get(record["sequence"]) == record["sequence"]:
@@ -131,11 +131,11 @@ def _write_level(writer: Writer, parent: int, items: list[tuple[list[Any], Recor
     """The track of the ranges at one depth: from the first to the last of what belongs to each."""
     track = writer.track(" / ".join(dict.fromkeys(place[0] for place, _ in items)), parent)
     ranges: dict[int, tuple[str, list[Record]]] = {}
-    for (kind, name, number), record in items:
-        ranges.setdefault(number, (f"{kind} {name}", []))[1].append(record)
-    for title, records in ranges.values():
+    for (_, name, number), record in items:
+        ranges.setdefault(number, (name, []))[1].append(record)
+    for name, records in ranges.values():
         launches = sum(record["kind"] == "launch" for record in records)
-        writer.slice(track, title, records[0]["start"], records[-1]["end"], launches=launches)
+        writer.slice(track, name, records[0]["start"], records[-1]["end"], launches=launches)
     return track
 
 

@@ -63,7 +63,7 @@ def mark_layers(model: Any) -> None:
         return
     for number, layer in enumerate(getattr(decoder, "layers", ())):
         if isinstance(layer, torch.nn.Module):
-            _hook(layer, str(number))
+            _hook(layer, f"layer {number}")
 
 
 class _RangedLayers(list[Any]):
@@ -71,7 +71,7 @@ class _RangedLayers(list[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for number, layer in enumerate(super().__iter__()):
-            with _range("layer", str(number)):
+            with _range("layer", f"layer {number}"):
                 yield layer
 
 

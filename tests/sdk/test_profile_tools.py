@@ -26,7 +26,7 @@ for step in range(2):
     with sdk_sim.range("request", f"step {step}"):
         sdk_sim.launch_program([{}], name="empty")
         for layer in range(3):
-            with sdk_sim.range("layer", str(layer)):
+            with sdk_sim.range("layer", f"layer {layer}"):
                 sdk_sim.launch_program(square, name="square")
                 sdk_sim.launch_program([{}], name="empty")
         y.to_numpy()
@@ -144,7 +144,7 @@ def test_tracks_nest_and_slices_lie_in_what_they_belong_to(folder: Path) -> None
     assert all(path_of(tracks, t)[0].startswith("rigi1 device 0, process ") for t in tracks.values())
     chain = ("stream 0", "request", "layer", "launch")
     requests, layers, launches = (by_path[chain[:n]].slices for n in (2, 3, 4))
-    assert [(name, facts["launches"]) for name, _, _, facts in requests] == [("request step 0", 7), ("request step 1", 7)]
+    assert [(name, facts["launches"]) for name, _, _, facts in requests] == [("step 0", 7), ("step 1", 7)]
     assert [name for name, *_ in layers] == [f"layer {n}" for n in (0, 1, 2)] * 2
     assert [name for name, *_ in launches] == (["empty", *["square", "empty"] * 3, "copy to_host"]) * 2
     assert all(any(b <= begin and end <= e for _, b, e, _ in requests) for _, begin, end, _ in layers)
