@@ -274,6 +274,30 @@ def test_the_launches_of_a_graph(mode: sdk_sim.Mode, device: Device, tmp_path: P
         assert all(b["start"] == a["end"] == a["start"] + described["cycles"] for a, b in zip(found, found[1:], strict=False))
 
 
+def test_ranges_of_a_capture_come_back_with_each_launch_of_the_graph(device: Device, tmp_path: Path) -> None:
+    main, side, path = sdk_sim.Stream(), sdk_sim.Stream(), tmp_path / "p"
+    with sdk_sim.profiler(path):
+        with sdk_sim.capture(main) as captured, sdk_sim.range("layer", "0", main):
+            sdk_sim.launch_program([{}], name="a", stream=main)
+            side.wait(sdk_sim.Event().record(main))
+            with sdk_sim.range("block", "x", main):
+                sdk_sim.launch_program([{}], name="b", stream=main)
+            with sdk_sim.range("layer", "side", side):
+                sdk_sim.launch_program([{}], name="c", stream=side)
+            main.wait(sdk_sim.Event().record(side))
+        graph = captured.graph.instantiate()
+        for step in range(2):
+            with sdk_sim.range("step", str(step), main):
+                graph.launch(main)
+                sdk_sim.launch_program([{}], name="d", stream=main)
+    found = records(path, "launch")
+    assert [(r["kernel"], [place[1] for place in r["ranges"]]) for r in found] == [
+        (kernel, path) for step in "01" for kernel, path in (("a", [step, "0"]), ("b", [step, "0", "x"]), ("c", ["side"]), ("d", [step]))
+    ]
+    assert len({r["stream"] for r in found if r["kernel"] == "c"}) == 1, "a graph keeps its streams"
+    assert found[0]["ranges"][1][2] == found[1]["ranges"][1][2] != found[4]["ranges"][1][2]
+
+
 # ---- ranges (through Python)
 
 RANGES = """

@@ -1,6 +1,8 @@
 // rigi.h: the profiler, ranges, and the instruction trace.
+#include "graph.hpp"
 #include "library.hpp"
 
+using rigi::Capture;
 using rigi::Device;
 using rigi::Error;
 using rigi::guarded;
@@ -62,6 +64,7 @@ rigiStatus rigiRangePush(rigiStream_t stream, const char* kind, const char* name
     require(kind, "kind");
     require(name, "name");
     const std::shared_ptr<Stream> s = Library::get().stream(stream);
+    if (Capture::push_range(s, kind, name)) return RIGI_SUCCESS;
     Device& device = *s->device;
     device.queue.submit(
         [&device, s, kind = std::string(kind), name = std::string(name)] {
@@ -76,6 +79,7 @@ rigiStatus rigiRangePop(rigiStream_t stream) {
   if (!Profiler::any()) return RIGI_SUCCESS;
   return guarded(__func__, [&] {
     const std::shared_ptr<Stream> s = Library::get().stream(stream);
+    if (Capture::pop_range(s)) return RIGI_SUCCESS;
     Device& device = *s->device;
     device.queue.submit(
         [&device, s] {
