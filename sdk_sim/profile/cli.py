@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,8 @@ import click
 
 from .reader import Profile, ProfileError, read
 
-_COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
-
-@click.command(context_settings=_COMMAND)
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the profile. Default: rigi-profile-<time>.")
 @click.option("--read", "old", type=click.Path(path_type=Path), help="Show a profile made earlier (a folder, or one .jsonl file).")
 @click.option("--instructions", is_flag=True, help="Also record every instruction, as `rigi trace` does. Large, and slower.")
@@ -48,10 +47,8 @@ def profile(out: Path | None, old: Path | None, instructions: bool, as_json: boo
         folder = out or Path(time.strftime("rigi-profile-%Y%m%d-%H%M%S"))
         if any(folder.glob("*.jsonl")):
             raise click.ClickException(f"{folder} holds an earlier profile; choose another folder with --out, or delete it")
-        variables = {"RIGI_PROFILE": str(folder.resolve())}
-        if instructions:
-            variables["RIGI_TRACE"] = str(folder.resolve() / "instructions")
-        status = _run(command, variables, to_stderr=as_json)
+        with _recorded(folder / "instructions.jsonl" if instructions else None) as variables:
+            status = _run(command, {**variables, "RIGI_PROFILE": str(folder.resolve())}, to_stderr=as_json)
     else:
         folder = old if out is None else out
         folder = folder if folder.is_dir() or out is not None else folder.parent
@@ -64,7 +61,7 @@ def profile(out: Path | None, old: Path | None, instructions: bool, as_json: boo
     sys.exit(status)
 
 
-@click.command(context_settings=_COMMAND)
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Run COMMAND and write its trace to this file.")
 @click.option("--perfetto", type=click.Path(path_type=Path, dir_okay=False), help="Also write the trace as a Perfetto file.")
 @click.option(
@@ -85,17 +82,16 @@ def trace(out: Path | None, perfetto: Path | None, as_json: bool, command: tuple
     """
     from . import instructions
 
-    command, perfetto, as_json = _late_options(command, perfetto, as_json) if out is None else (command, perfetto, as_json)
     if not command or (out is None and len(command) != 1):
         raise click.UsageError("give a trace to summarise (`rigi trace FILE`) or a file and a command (`rigi trace -o FILE -- COMMAND`)")
     status = 0
     try:
         if out is not None:
-            with tempfile.TemporaryDirectory(prefix="rigi-trace-", dir=out.resolve().parent) as folder:
-                status = _run(command, {"RIGI_TRACE": folder}, to_stderr=as_json)
-                if not instructions.join(sorted(Path(folder).glob("*.jsonl")), out):
-                    out.unlink()
-                    raise ProfileError(_nothing(status))
+            with _recorded(out) as variables:
+                status = _run(command, variables, to_stderr=as_json)
+            if not out.stat().st_size:
+                out.unlink()
+                raise ProfileError(_nothing(status))
         file = out or Path(command[0])
         if not file.is_file():
             raise ProfileError(f"{file} does not exist; `rigi trace -o {file} -- COMMAND` makes a trace")
@@ -125,18 +121,18 @@ def _failed(text: str, status: int) -> click.ClickException:
     return error
 
 
-def _late_options(command: tuple[str, ...], perfetto: Path | None, as_json: bool) -> tuple[tuple[str, ...], Path | None, bool]:
-    """Takes options behind a trace's name, which click leaves to a command, for ours."""
-    rest = list(command)
-    if "--json" in rest:
-        rest.remove("--json")
-        as_json = True
-    for flag in ("--perfetto",):
-        if flag in rest[:-1]:
-            at = rest.index(flag)
-            perfetto = Path(rest[at + 1])
-            del rest[at : at + 2]
-    return tuple(rest), perfetto, as_json
+@contextmanager
+def _recorded(trace: Path | None) -> Iterator[dict[str, str]]:
+    """Gives the variables with which processes write their instructions; when they are done, all of it is in the file `trace`."""
+    from . import instructions
+
+    if trace is None:
+        yield {}
+        return
+    trace.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="rigi-trace-", dir=trace.resolve().parent) as folder:
+        yield {"RIGI_TRACE": folder}
+        instructions.join(sorted(Path(folder).glob("*.jsonl")), trace)
 
 
 def _run(command: tuple[str, ...], variables: dict[str, str], to_stderr: bool) -> int:
@@ -179,6 +175,8 @@ def _report(profiles: list[Profile], folder: Path, as_json: bool) -> None:
     total = aggregate(profiles)
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, str] = {"profile": str(folder)}
+    if (instructions := folder / "instructions.jsonl").exists():
+        files["instructions"] = str(instructions)
     notes: list[str] = []
 
     def make(kind: str, name: str, draw: Callable[[Path], Any]) -> Any:

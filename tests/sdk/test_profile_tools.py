@@ -248,3 +248,10 @@ def test_traces_of_several_devices_are_joined(tmp_path: Path) -> None:
     done = rigi("trace", "--json", "-o", tmp_path / "t", "--", sys.executable, "-c", code, RIGI_DEVICES="2")
     assert json.loads(done.stdout)["launches"] == 3
     assert {json.loads(line)["launch"] for line in (tmp_path / "t").read_text().splitlines()} == {0, 1, 2}
+
+
+def test_a_profile_with_its_instructions(script: Path, tmp_path: Path) -> None:
+    done = rigi("profile", "--json", "--instructions", "--out", tmp_path / "p", "--", sys.executable, script)
+    files = json.loads(done.stdout)["files"]
+    assert json.loads(rigi("trace", "--json", files["instructions"]).stdout)["launches"] == 15
+    assert sorted(path.suffix for path in (tmp_path / "p").iterdir()) == [".jsonl", ".jsonl", ".pftrace", ".png"]
