@@ -298,6 +298,19 @@ def test_ranges_of_a_capture_come_back_with_each_launch_of_the_graph(device: Dev
     assert found[0]["ranges"][1][2] == found[1]["ranges"][1][2] != found[4]["ranges"][1][2]
 
 
+def test_a_fault_ends_no_profile(device: Device, tmp_path: Path) -> None:
+    device.call("rigiProfilerStart", 0, str(tmp_path / "p").encode())
+    device.launch([only({0: [square(0, 0, 256)]})])
+    device.launch([only({0: [square(1, 0, 256)]})])
+    with pytest.raises(RuntimeError, match="not 64-byte aligned"):
+        device.synchronize()
+    device.call("rigiRangePush", device.stream, b"request", b"later")
+    device.reset()
+    device.launch([only({0: [square(0, 0, 256)]})])
+    device.call("rigiProfilerStop", 0)
+    assert [launch["ranges"] for launch in records(tmp_path / "p", "launch")] == [[], [["request", "later", 0]]]
+
+
 # ---- ranges (through Python)
 
 RANGES = """
