@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def join(parts: Sequence[Path], path: Path) -> int:
     return before
 
 
-def write_perfetto(path: Path, to: Path, clock_hz: float, progress: Callable[[int], None] = lambda _: None) -> int:
+def write_perfetto(path: Path, to: Path, clock_hz: float) -> int:
     """Every instruction as a slice: launch > core > engine, launches one after the other. Returns the number of slices."""
     from .perfetto_file import Writer
 
@@ -116,5 +116,4 @@ def write_perfetto(path: Path, to: Path, clock_hz: float, progress: Callable[[in
                 writer.slice(tracks[core, engine], record["op"], before + start, before + stop, **facts)
                 slices += 1
             before += end
-            progress(slices)
     return slices

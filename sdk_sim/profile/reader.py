@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+_LARGE = 32 << 20
 
 
 class ProfileError(ValueError):
@@ -64,10 +65,14 @@ def _read_file(path: Path) -> Profile:
 
 
 def lines(path: Path) -> Iterator[Record]:
-    """The objects of a file. A last line that a killed process did not finish is left out."""
-    with path.open(encoding="utf-8") as file:
+    """The objects of a file. A last line that a killed process did not finish is left out. A large file shows a bar on standard error."""
+    from rich import progress
+    from rich.console import Console
+
+    small, console = path.stat().st_size < _LARGE, Console(stderr=True)
+    with progress.open(path, "rb", description=f"reading {path.name}", console=console, transient=True, disable=small) as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return
             try:
                 record = json.loads(line)

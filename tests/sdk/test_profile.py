@@ -311,6 +311,20 @@ def test_a_fault_ends_no_profile(device: Device, tmp_path: Path) -> None:
     assert [launch["ranges"] for launch in records(tmp_path / "p", "launch")] == [[], [["request", "later", 0]]]
 
 
+def test_a_range_needs_its_names_with_and_without_a_profile(device: Device, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="`kind` is null"):
+            device.call("rigiRangePush", device.stream, None, b"x")
+        with pytest.raises(RuntimeError, match="`name` is null"):
+            device.call("rigiRangePush", device.stream, b"x", None)
+        device.call("rigiProfilerStart", 0, str(tmp_path / "p").encode())
+    device.call("rigiProfilerStop", 0)
+    with pytest.raises(RuntimeError, match="`path` is null"):
+        device.call("rigiProfilerStart", 0, None)
+    with pytest.raises(RuntimeError, match="device 99 does not exist"):
+        device.call("rigiProfilerStart", 99, b"p")
+
+
 # ---- ranges (through Python)
 
 RANGES = """

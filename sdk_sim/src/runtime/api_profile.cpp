@@ -59,7 +59,7 @@ rigiStatus rigiProfilerStop(int device) {
 }
 
 rigiStatus rigiRangePush(rigiStream_t stream, const char* kind, const char* name) {
-  if (!Profiler::any()) return RIGI_SUCCESS;
+  if (!Profiler::any() && kind != nullptr && name != nullptr) return RIGI_SUCCESS;
   return guarded(__func__, [&] {
     require(kind, "kind");
     require(name, "name");
