@@ -188,6 +188,13 @@ void bind_devices(nb::module_& m) {
   });
   m.def("set_num_threads", [](int threads) { check(rigiSetNumThreads(threads)); });
   m.def("take_statistics", &take_statistics);
+  m.def("profiler_start",
+        [](int device, const std::string& path) { without_gil([&] { return rigiProfilerStart(device, path.c_str()); }); });
+  m.def("profiler_stop", [](int device) { without_gil([&] { return rigiProfilerStop(device); }); });
+  m.def("range_push", [](uintptr_t stream, const char* kind, const char* name) {
+    without_gil([&] { return rigiRangePush(handle<rigiStream_t>(stream), kind, name); });
+  });
+  m.def("range_pop", [](uintptr_t stream) { without_gil([&] { return rigiRangePop(handle<rigiStream_t>(stream)); }); });
   m.def("trace_start", [](int device, const std::string& path) { without_gil([&] { return rigiTraceStart(device, path.c_str()); }); });
   m.def("trace_stop", [](int device) { without_gil([&] { return rigiTraceStop(device); }); });
 }

@@ -7,6 +7,7 @@ with the SDK's text and its `status`. Times are simulated cycles or milliseconds
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import json
 import os
@@ -84,6 +85,31 @@ def trace(path: str | os.PathLike[str], device: int = 0) -> Iterator[None]:
         yield
     finally:
         _rigi.trace_stop(device)
+
+
+@contextlib.contextmanager
+def profiler(path: str | os.PathLike[str], device: int = 0) -> Iterator[None]:
+    """Writes where the cycles of the launches and copies submitted inside went to a file, for `rigi profile --read` and `sdk_sim.profile`.
+
+    Not in functional mode, which has no time: RigiError says so."""
+    _rigi.profiler_start(device, os.fspath(path))
+    try:
+        yield
+    finally:
+        _rigi.profiler_stop(device)
+
+
+@contextlib.contextmanager
+def range(kind: str, name: str, stream: Stream | int | None = None) -> Iterator[None]:
+    """What the stream (or its handle) is given inside belongs, in a profile, to this `kind` ("request", "layer", ...) of work.
+
+    Ranges nest. Without a profile they do nothing."""
+    handle = stream if isinstance(stream, int) else _handle(stream)
+    _rigi.range_push(handle, kind, name)
+    try:
+        yield
+    finally:
+        _rigi.range_pop(handle)
 
 
 # ---- memory
@@ -306,7 +332,7 @@ def launch_program(phases: Sequence[Phase], name: str = "program", stream: Strea
         if isinstance(phase, Mapping):
             if bad := [core for core in phase if not 0 <= core < cores]:
                 raise ValueError(f"phase {p} names core {bad[0]}; there are {cores}, numbered from 0")
-            parts += [isa.program(phase.get(core, ())) for core in range(cores)]
+            parts += [isa.program(phase.get(core, ())) for core in builtins.range(cores)]
         elif len(phase) == cores:
             parts += [isa.program(core) for core in phase]
         else:
@@ -319,7 +345,7 @@ def launch_program(phases: Sequence[Phase], name: str = "program", stream: Strea
 def _drain() -> None:
     # Host functions need the interpreter: they run before it goes away. A device that was never used has nothing to wait for.
     with contextlib.suppress(Exception):
-        for device in range(device_count()):
+        for device in builtins.range(device_count()):
             with contextlib.suppress(RigiError):
                 _rigi.synchronize(device)
 
@@ -346,7 +372,9 @@ __all__ = [
     "malloc",
     "memory_info",
     "pack_module",
+    "profiler",
     "properties",
+    "range",
     "reset",
     "set_mode",
     "set_num_threads",

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdk_sim.profile.cli import profile, trace
+
 _GROUP = "rigi.commands"
 _HERE = __name__.partition(".")[0]
 
@@ -156,6 +158,9 @@ def doctor(as_json: bool) -> None:
 def _print_json(value: dict[str, Any]) -> None:
     click.echo(json.dumps(value, indent=2))
 
+
+main.add_command(profile)
+main.add_command(trace)
 
 if __name__ == "__main__":
     main()

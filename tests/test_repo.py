@@ -67,7 +67,7 @@ def test_lock_pins_every_requirement_inside_its_range() -> None:
 
 
 def test_commands_in_the_readme_exist() -> None:
-    commands = set(PROJECT["entry-points"]["rigi.commands"]) | {"info", "doctor"}
+    commands = set(PROJECT["entry-points"]["rigi.commands"]) | {"info", "doctor", "profile", "trace"}
     named = set(re.findall(r"`rigi ([a-z]+)|^ +rigi ([a-z]+)", README, re.MULTILINE))
     assert {a or b for a, b in named} - {"COMMAND"} <= commands
     assert commands <= {a or b for a, b in named}, "a command that the README does not mention"

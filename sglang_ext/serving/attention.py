@@ -13,7 +13,7 @@ from sglang.srt.layers.radix_attention import AttentionType
 
 from sglang_ext.platform import NAME
 from sglang_ext.registry import registry
-from sglang_ext.serving import step_log
+from sglang_ext.serving import ranges, step_log
 
 _kv_write = registry.function("kv_write")
 _decode, _extend = registry.function("attention_decode"), registry.function("attention_extend")
@@ -47,6 +47,7 @@ class RigiAttentionBackend(AttentionBackend):
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.forward_metadata: ExtendMetadata | None = None
         self.steps = step_log.open_from_env()
+        self.ranges = ranges.open_from_env()
 
     def support_triton(self) -> bool:
         return False
@@ -55,6 +56,8 @@ class RigiAttentionBackend(AttentionBackend):
         """Once per forward. Lengths come from the scheduler's host lists: one small copy to the chip, no op there."""
         if self.steps is not None:
             self.steps.begin(forward_batch)
+        if self.ranges is not None:
+            self.ranges.begin(forward_batch)
         if forward_batch.forward_mode.is_decode_or_idle():
             self.forward_metadata = None
             return

@@ -14,6 +14,7 @@ from sglang.srt.layers.logits_processor import LogitsProcessor
 from sglang.srt.model_executor.forward_context import get_attn_backend
 
 from sglang_ext.registry import registry
+from sglang_ext.serving import ranges
 
 _embedding, _linear, _linear_f32 = (registry.function(name) for name in ("embedding", "linear", "linear_f32"))
 _linear_residual, _linear_silu_mul, _rms_norm, _rope = (
@@ -141,3 +142,5 @@ def adapt_model(model: Any) -> None:
     if type(decoder) is LlamaModel and (plan := _plan(decoder)):
         decoder.rigi_plan = plan
         decoder.forward = MethodType(_llama_forward, decoder)
+    if ranges.wanted():
+        ranges.mark_layers(model)

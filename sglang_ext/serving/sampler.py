@@ -11,7 +11,7 @@ import torch
 from sglang.srt.layers.sampler import Sampler
 
 from sglang_ext.registry import registry
-from sglang_ext.serving import step_log
+from sglang_ext.serving import ranges, step_log
 
 _argmax, _softmax = registry.function("argmax"), registry.function("softmax")
 
@@ -54,6 +54,7 @@ class RigiSampler(Sampler):
                 positions,
                 logprob_logits=logprob_logits,
             )
+        ranges.end_current()
         step_log.end_current()
         return ids
 

@@ -1,6 +1,4 @@
-// rigi.h: devices, modes, statistics and traces.
-#include <cerrno>
-#include <cstdio>
+// rigi.h: devices, modes, statistics.
 #include <cstring>
 
 #include "library.hpp"
@@ -119,31 +117,6 @@ rigiStatus rigiDeviceTakeStatistics(int device, char** json) {
     d.queue.check();
     *json = strdup(text.c_str());
     if (*json == nullptr) throw std::bad_alloc();
-    return RIGI_SUCCESS;
-  });
-}
-
-rigiStatus rigiTraceStart(int device, const char* path) {
-  return guarded(__func__, [&] {
-    require(path, "path");
-    Device& d = Library::get().device(device);
-    d.queue.check();
-    if (d.mode == RIGI_FUNCTIONAL)
-      throw Error(RIGI_ERROR_INVALID_VALUE, "a trace needs a mode with time, device " + std::to_string(device) +
-                                                " is in functional mode; call rigiDeviceSetMode(device, RIGI_TIMED) first");
-    std::FILE* file = std::fopen(path, "we");
-    if (file == nullptr) throw Error(RIGI_ERROR_IO, std::string("the trace file ") + path + " cannot be written: " + std::strerror(errno));
-    d.queue.submit([&d, file] { d.trace_to(file); }, true);
-    return RIGI_SUCCESS;
-  });
-}
-
-rigiStatus rigiTraceStop(int device) {
-  return guarded(__func__, [&] {
-    Device& d = Library::get().device(device);
-    auto written = std::make_shared<bool>(true);
-    d.queue.wait(d.queue.submit([&d, written] { *written = d.stop_trace(); }, true));
-    if (!*written) throw Error(RIGI_ERROR_IO, "the trace file could not be written completely; is the disk full?");
     return RIGI_SUCCESS;
   });
 }

@@ -24,11 +24,12 @@ class Program {
   /// Issues the instructions of one core. Called from several threads for different cores.
   virtual void run(uint32_t phase, rigi_core* core) const = 0;
 
-  /// The cycles of an earlier launch of this very object, arguments and all, that read no scalar: those of every launch at this cost.
+  /// The last launch of this very object, arguments and all. `valid`: it read no scalar, so every launch at this cost takes as long.
   struct Known {
     bool valid = false;
     uint32_t launch_cost = 0;
     uint64_t cycles = 0;
+    uint64_t schedule = 0;  // Schedule::program()
   };
   mutable Known known;
 };

@@ -19,13 +19,12 @@ void Device::free(void* pointer) {
 // Carries the program out, on a clock. In timing-only mode what is known already needs no second run.
 uint64_t Device::cycles_of(const Program& program, const Run& run) {
   const bool data = run.mode != RIGI_TIMING_ONLY;
-  const bool known = program.known.valid && program.known.launch_cost == run.launch_cost && trace_ == nullptr;
-  if (known) {
+  const bool told = !trace_ && (!profiler_ || profiler_->knows(program.known.schedule));
+  if (told && program.known.valid && program.known.launch_cost == run.launch_cost) {
     if (data) cores_->run(program, nullptr, true);
     return program.known.cycles;
   }
   if (!schedule_) schedule_ = std::make_unique<Schedule>(chip);
-  schedule_->always_resolve(trace_ != nullptr);
   schedule_->begin(run.launch_cost);
   cores_->run(program, schedule_.get(), data);
   uint64_t cycles = 0;
@@ -34,8 +33,9 @@ uint64_t Device::cycles_of(const Program& program, const Run& run) {
   } catch (const Fault& fault) {
     throw Fault(std::string("kernel ") + program.name() + ", " + fault.what());
   }
-  if (!schedule_->reads_scalars()) program.known = {true, run.launch_cost, cycles};
-  if (trace_ != nullptr) schedule_->write_trace(trace_, traced_++, program.name(), memory.range().base);
+  program.known = {!schedule_->reads_scalars(), run.launch_cost, cycles, schedule_->program()};
+  if (trace_) schedule_->write_trace(*trace_, traced_++, program.name(), memory.range().base);
+  if (profiler_) profiler_->describe(*schedule_);
   return cycles;
 }
 
@@ -44,9 +44,11 @@ void Device::launch(const Program& program, const Run& run) {
   uint64_t cycles = 0;
   if (run.mode == RIGI_FUNCTIONAL) {
     cores_->run(program, nullptr, true);
+    if (profiler_) profiler_->untimed();
   } else {
     cycles = cycles_of(program, run);
     timeline_.launch(run.stream, cycles);
+    if (profiler_) profiler_->launch(program.name(), program.known.schedule, run.stream, cycles);
   }
   if (logs(Log::Work)) log(Log::Work, "device %d: %s, %" PRIu64 " cycles", id, program.name(), cycles);
   auto count = kernels_.find(program.name());
@@ -64,6 +66,7 @@ void Device::account(const Run& run, Transfer kind, uint64_t bytes) {
   if (logs(Log::Work))
     log(Log::Work, "device %d: copy %s of %" PRIu64 " bytes, %" PRIu64 " cycles", id, kTransferNames[static_cast<int>(kind)], bytes,
         cycles);
+  if (profiler_ && run.mode != RIGI_FUNCTIONAL) profiler_->copy(kind, bytes, run.stream, cycles);
 }
 
 std::string Device::take_statistics() {
@@ -85,18 +88,25 @@ std::string Device::take_statistics() {
          "},\"copies\":{" + transfers + "}}";
 }
 
-void Device::trace_to(std::FILE* file) {
+void Device::trace_to(std::unique_ptr<OutputFile> file) {
   stop_trace();
-  trace_ = file;
+  trace_ = std::move(file);
   traced_ = 0;
 }
 
 bool Device::stop_trace() {
-  if (trace_ == nullptr) return true;
-  const bool written = std::ferror(trace_) == 0;
-  const bool closed = std::fclose(trace_) == 0;
-  trace_ = nullptr;
-  return written && closed;
+  const std::unique_ptr<OutputFile> file = std::move(trace_);
+  return !file || file->close();
+}
+
+void Device::profile_with(std::unique_ptr<Profiler> profiler) {
+  stop_profile();
+  profiler_ = std::move(profiler);
+}
+
+bool Device::stop_profile() {
+  const std::unique_ptr<Profiler> profiler = std::move(profiler_);
+  return !profiler || profiler->close();
 }
 
 }  // namespace rigi

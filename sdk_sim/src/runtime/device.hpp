@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,6 +10,7 @@
 #include "../timing/schedule.hpp"
 #include "cores.hpp"
 #include "memory.hpp"
+#include "profiler.hpp"
 #include "queue.hpp"
 #include "rigi.h"
 #include "timeline.hpp"
@@ -45,9 +45,12 @@ class Device {
   void account(const Run& run, Transfer kind, uint64_t bytes);
   /// Returns the statistics as JSON and starts them anew.
   std::string take_statistics();
-  void trace_to(std::FILE* file);
+  void trace_to(std::unique_ptr<OutputFile> file);
   /// False if something could not be written. Without a trace: true.
   bool stop_trace();
+  void profile_with(std::unique_ptr<Profiler> profiler);
+  bool stop_profile();
+  Profiler* profiler() { return profiler_.get(); }
 
  private:
   struct Count {
@@ -62,8 +65,9 @@ class Device {
   std::unique_ptr<Schedule> schedule_;
   std::map<std::string, Count, std::less<>> kernels_;
   Count transfers_[kTransfers];
-  std::FILE* trace_ = nullptr;
+  std::unique_ptr<OutputFile> trace_;
   uint64_t traced_ = 0;
+  std::unique_ptr<Profiler> profiler_;
 };
 
 }  // namespace rigi

@@ -1,6 +1,7 @@
 #include "graph.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <string>
 
 #include "log.hpp"
@@ -22,15 +23,45 @@ void refuse_destroyed(const Stream& stream) {
   if (stream.destroyed) throw Error(RIGI_ERROR_INVALID_HANDLE, "the stream was destroyed");
 }
 
-// The graph's nodes on the clock of the stream it was launched on. Streams that joined the capture get clocks of their own.
-void run_nodes(const std::vector<GraphNode>& nodes, uint32_t lanes, Device& device, Stream& stream, rigiMode mode) {
-  std::vector<std::unique_ptr<Stream>> others;
-  for (uint32_t lane = 1; lane < lanes; ++lane) others.push_back(std::make_unique<Stream>(&device, false));
+// Carries the ranges of a capture over to the profile, if one is taken.
+class RangeReplay {
+ public:
+  RangeReplay(Profiler* profiler, const Stream& stream) : profiler_(profiler), stream_(stream) {}
+  ~RangeReplay() { move_to(nullptr); }
+  RangeReplay(const RangeReplay&) = delete;
+  RangeReplay& operator=(const RangeReplay&) = delete;
+
+  /// Ends the ranges that `range` does not lie in, and begins those that it does.
+  void move_to(const std::shared_ptr<const CapturedRange>& range) {
+    if (profiler_ == nullptr) return;
+    std::vector<const CapturedRange*> path;
+    for (const CapturedRange* r = range.get(); r != nullptr; r = r->outer.get()) path.insert(path.begin(), r);
+    const auto common = static_cast<size_t>(std::mismatch(open_.begin(), open_.end(), path.begin(), path.end()).first - open_.begin());
+    for (size_t depth = common; depth < open_.size(); ++depth) profiler_->pop(stream_);
+    for (size_t depth = common; depth < path.size(); ++depth) profiler_->push(stream_, path[depth]->kind, path[depth]->name);
+    open_ = std::move(path);
+  }
+
+ private:
+  Profiler* const profiler_;
+  const Stream& stream_;
+  std::vector<const CapturedRange*> open_;
+};
+
+// The graph's nodes on the clock of the stream it was launched on. Streams that joined the capture have clocks of their own.
+void run_nodes(const std::vector<GraphNode>& nodes, const Lanes& lanes, Device& device, Stream& stream, rigiMode mode) {
+  std::deque<RangeReplay> ranges;
+  ranges.emplace_back(device.profiler(), stream);
+  for (const auto& lane : lanes) {
+    lane->clock = 0;
+    ranges.emplace_back(device.profiler(), *lane);
+  }
   size_t index = 0;
   try {
     for (; index < nodes.size(); ++index) {
-      const uint32_t lane = nodes[index].lane;
-      nodes[index].command->run({device, lane == 0 ? stream : *others[lane - 1], mode, device.chip.launch_graph});
+      const GraphNode& node = nodes[index];
+      ranges[node.lane].move_to(node.range);
+      node.command->run({device, node.lane == 0 ? stream : *lanes[node.lane - 1], mode, device.chip.launch_graph});
     }
   } catch (const std::exception& error) {
     throw Fault("graph node " + std::to_string(index) + ": " + error.what());
@@ -49,6 +80,7 @@ void Capture::begin(const std::shared_ptr<Stream>& stream) {
   capture->id_ = ++captures_begun;
   capture->streams_.push_back(stream);
   capture->after_.emplace_back(1, 0U);
+  capture->ranges_.emplace_back();
   stream->capture = std::move(capture);
   stream->capturing.store(true, std::memory_order_release);
 }
@@ -94,7 +126,7 @@ uint32_t Capture::lane_of(const std::shared_ptr<Stream>& stream) {
 }
 
 void Capture::note(uint32_t lane, std::shared_ptr<Command> command) {
-  nodes_.push_back({std::move(command), lane});
+  nodes_.push_back({std::move(command), lane, ranges_[lane]});
   Clock& clock = after_[lane];
   clock.resize(std::max<size_t>(clock.size(), lane + 1), 0);
   ++clock[lane];
@@ -137,6 +169,7 @@ bool Capture::wait(const std::shared_ptr<Stream>& stream, const std::shared_ptr<
   if (!stream->capture) {
     capture->streams_.push_back(stream);
     capture->after_.emplace_back();
+    capture->ranges_.emplace_back();
     stream->capture = capture;
     stream->capturing.store(true, std::memory_order_release);
   }
@@ -146,12 +179,33 @@ bool Capture::wait(const std::shared_ptr<Stream>& stream, const std::shared_ptr<
   return true;
 }
 
+bool Capture::push_range(const std::shared_ptr<Stream>& stream, const char* kind, const char* name) {
+  const std::lock_guard lock(captures_mutex);
+  if (!stream->capture) return false;
+  std::shared_ptr<const CapturedRange>& innermost = stream->capture->ranges_[stream->capture->lane_of(stream)];
+  innermost = std::make_shared<CapturedRange>(CapturedRange{kind, name, innermost});
+  return true;
+}
+
+bool Capture::pop_range(const std::shared_ptr<Stream>& stream) {
+  const std::lock_guard lock(captures_mutex);
+  if (!stream->capture) return false;
+  std::shared_ptr<const CapturedRange>& innermost = stream->capture->ranges_[stream->capture->lane_of(stream)];
+  if (innermost) innermost = innermost->outer;
+  return true;
+}
+
 void Capture::refuse(const Stream& stream, const char* what) {
   if (!stream.capturing.load(std::memory_order_acquire)) return;
   throw Error(RIGI_ERROR_CAPTURE, std::string(what) + " while the stream captures; call rigiStreamEndCapture first");
 }
 
 // ---- launching
+
+GraphExec::GraphExec(const Graph& graph)
+    : device(*graph.device), lanes_(std::make_shared<Lanes>()), nodes_(std::make_shared<std::vector<GraphNode>>(graph.nodes)) {
+  for (uint32_t lane = 1; lane < graph.lanes; ++lane) lanes_->push_back(std::make_unique<Stream>(graph.device, false));
+}
 
 std::shared_ptr<Command> GraphExec::node(size_t index) {
   const std::lock_guard lock(mutex_);
@@ -171,7 +225,7 @@ void GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   const std::lock_guard lock(mutex_);
   const rigiMode mode = device.mode;
   device.submit(*stream, [this_device = &device, lanes = lanes_, nodes = std::shared_ptr<const std::vector<GraphNode>>(nodes_), stream,
-                          mode] { run_nodes(*nodes, lanes, *this_device, *stream, mode); });
+                          mode] { run_nodes(*nodes, *lanes, *this_device, *stream, mode); });
 }
 
 }  // namespace rigi

@@ -10,9 +10,16 @@
 
 namespace rigi {
 
+/// A range of a profile that was open on a stream during the capture. Its launches are in it at each replay.
+struct CapturedRange {
+  std::string kind, name;
+  std::shared_ptr<const CapturedRange> outer;
+};
+
 struct GraphNode {
   std::shared_ptr<Command> command;
   uint32_t lane;  // which of the graph's streams it stands on; 0 is where the capture began
+  std::shared_ptr<const CapturedRange> range;  // the innermost, or null
 };
 
 struct Graph {
@@ -21,11 +28,13 @@ struct Graph {
   std::vector<GraphNode> nodes;  // in the order of capture, which is an order in which they may run
 };
 
+/// Clocks for the streams that joined the capture, by lane - 1.
+using Lanes = std::vector<std::unique_ptr<Stream>>;
+
 /// A graph with arguments of its own. A launch keeps the nodes it was submitted with: a change copies the list while one is on its way.
 class GraphExec {
  public:
-  explicit GraphExec(const Graph& graph)
-      : device(*graph.device), lanes_(graph.lanes), nodes_(std::make_shared<std::vector<GraphNode>>(graph.nodes)) {}
+  explicit GraphExec(const Graph& graph);
 
   /// Throws Error(INVALID_VALUE) if there is no such node.
   std::shared_ptr<Command> node(size_t index);
@@ -35,7 +44,7 @@ class GraphExec {
   Device& device;
 
  private:
-  const uint32_t lanes_;
+  const std::shared_ptr<Lanes> lanes_;
   std::mutex mutex_;
   std::shared_ptr<std::vector<GraphNode>> nodes_;
 };
@@ -55,6 +64,9 @@ class Capture {
   static bool record(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Record>& record);
   /// Notes a wait for an event, and takes the stream in if it is outside. True if the event or the stream belongs to a capture.
   static bool wait(const std::shared_ptr<Stream>& stream, const std::shared_ptr<Record>& record);
+  /// Begins and ends a range; false if the stream does not capture.
+  static bool push_range(const std::shared_ptr<Stream>& stream, const char* kind, const char* name);
+  static bool pop_range(const std::shared_ptr<Stream>& stream);
   /// Throws Error(CAPTURE) naming `what` if the stream captures.
   static void refuse(const Stream& stream, const char* what);
 
@@ -67,6 +79,7 @@ class Capture {
 
   uint64_t id_ = 0;
   std::vector<std::shared_ptr<Stream>> streams_;
+  std::vector<std::shared_ptr<const CapturedRange>> ranges_;  // innermost open ones, by lane
   std::vector<Clock> after_;
   std::vector<GraphNode> nodes_;
 };

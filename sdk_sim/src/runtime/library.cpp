@@ -4,8 +4,10 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "chip.hpp"
 #include "graph.hpp"
@@ -40,6 +42,17 @@ rigiMode mode_from_environment() {
               std::string("RIGI_MODE='") + value + "' is unknown; allowed: functional, timed, timing-only, strict");
 }
 
+// The folder that a variable names, made if missing; null without one.
+const char* folder_from(const char* variable) {
+  const char* folder = std::getenv(variable);
+  if (folder == nullptr || *folder == '\0') return nullptr;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error && ::access(folder, W_OK) != 0) error = std::error_code(errno, std::generic_category());
+  if (error) throw Error(RIGI_ERROR_IO, std::string(variable) + "='" + folder + "' is no folder that can be written: " + error.message());
+  return folder;
+}
+
 int host_threads() {
   cpu_set_t set;
   const int usable = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
@@ -67,6 +80,14 @@ Library::Library()
     devices.push_back(std::make_unique<Device>(d, chip, crew, mode));
     default_streams_.push_back(streams.add(std::make_shared<Stream>(devices.back().get(), true)));
   }
+  if (const char* folder = folder_from("RIGI_PROFILE"); folder != nullptr) {
+    for (const auto& d : devices)
+      d->profile_with(std::make_unique<Profiler>(std::make_unique<OutputFile>(folder, d->id), chip, d->id, override_path));
+  }
+  if (const char* folder = folder_from("RIGI_TRACE"); folder != nullptr) {
+    for (const auto& d : devices) d->trace_to(std::make_unique<OutputFile>(folder, d->id));
+  }
+  Profiler::library_is_ready();
 }
 
 Library& Library::get() {
@@ -99,7 +120,10 @@ void Library::at_exit() {
   if (forked.load(std::memory_order_relaxed)) return;
   Library& library = *instance.load(std::memory_order_acquire);
   for (const auto& device : library.devices) device->queue.stop();
-  for (const auto& device : library.devices) device->stop_trace();
+  for (const auto& device : library.devices) {
+    device->stop_trace();
+    device->stop_profile();
+  }
 }
 
 void Library::in_child() {

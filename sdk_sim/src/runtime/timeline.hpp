@@ -27,12 +27,16 @@ struct Stream {
 
   Device* const device;
   const bool is_default;
+  const uint32_t number = is_default ? 0 : ++made;  // in profiles; a device's default stream is 0
   std::atomic<uint64_t> last{0};
   uint64_t clock = 0;  // cycles
   std::atomic<bool> capturing{false};
   // Under the captures' lock, see graph.cpp.
   std::shared_ptr<Capture> capture;
   bool destroyed = false;  // its handle is gone: it can capture no more
+
+ private:
+  static inline std::atomic<uint32_t> made{0};
 };
 
 enum class Transfer { ToDevice, ToHost, OnDevice, ToPeer, FromPeer, Set };

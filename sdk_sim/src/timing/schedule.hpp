@@ -9,13 +9,13 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <deque>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "../output_file.hpp"
 #include "access.hpp"
 
 namespace rigi {
@@ -53,12 +53,19 @@ class Schedule {
   void barrier();
   /// Adds the last barrier, resolves the launch and returns its end. Throws Fault when a multicast waits for ever.
   uint64_t finish();
+
+  // ---- after finish()
   /// Whether the launch read a scalar, so that data may have had a say in it.
   bool reads_scalars() const;
-  /// After finish(): appends the launch to an instruction trace. HBM addresses are written relative to `hbm_base`.
-  void write_trace(std::FILE* file, uint64_t launch, const char* kernel, uint64_t hbm_base) const;
-  /// Resolve every launch, even one whose recorded programs equal an earlier one's. Needed before write_trace().
-  void always_resolve(bool on) { always_resolve_ = on; }
+  /// Stands for everything that the schedule of the launch depends on: equal numbers, equal schedules.
+  uint64_t program() const { return program_; }
+  /// Works out every instruction's times, unless finish() has: it takes the cycles of a program that it knows from memory.
+  void resolve();
+  /// A core's instructions in program order, barriers included. After resolve().
+  const std::vector<Node>& nodes(uint32_t core) const { return cores_[core].nodes; }
+  uint32_t launch_cost() const { return launch_cost_; }
+  /// Appends the launch to an instruction trace. HBM addresses are written relative to `hbm_base`.
+  void write_trace(OutputFile& file, uint64_t launch, const char* kernel, uint64_t hbm_base);
 
  private:
   struct Dependency {
@@ -109,7 +116,6 @@ class Schedule {
   };
 
   void expand(uint32_t core);
-  void resolve_launch();
   void advance(uint32_t core);
   bool issue_next(uint32_t core);
   bool resolve_heads(uint32_t core);
@@ -133,7 +139,8 @@ class Schedule {
   std::vector<Request> requests_;
   std::unordered_map<uint64_t, Multicast> multicasts_;
   uint64_t hbm_free_ = 0;  // in units of 1 / hbm_bytes_per_cycle of a cycle
-  bool always_resolve_ = false;
+  uint64_t program_ = 0;
+  bool resolved_ = false;  // cores_ has the times of the last launch
   std::unordered_map<uint64_t, uint64_t> known_;  // program hash -> cycles
 };
 
