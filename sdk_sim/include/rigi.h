@@ -128,6 +128,9 @@ RIGI_API rigiStatus rigiMemsetAsync(void* dst, int value, size_t bytes, rigiStre
 RIGI_API rigiStatus rigiMemcpyPeerAsync(void* dst, const void* src, size_t bytes, rigiStream_t stream); /* over the chip-to-chip link */
 RIGI_API rigiStatus rigiLaunchHostFunc(rigiStream_t stream, void (*function)(void*), void* data); /* in order, no simulated time */
 
+/* Strict mode: the host has written these bytes itself, through the pointer. In other modes it does nothing. */
+RIGI_API rigiStatus rigiMemMarkWritten(const void* pointer, size_t bytes);
+
 /* ---- modules. One file: a header, a JSON manifest, the kernels' native code. Checked before any of it is run. */
 typedef struct rigiModule_s* rigiModule_t;
 typedef struct rigiKernel_s* rigiKernel_t;

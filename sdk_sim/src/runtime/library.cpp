@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../strict/leaks.hpp"
 #include "chip.hpp"
 #include "graph.hpp"
 
@@ -100,6 +101,7 @@ void Library::at_exit() {
   Library& library = *instance.load(std::memory_order_acquire);
   for (const auto& device : library.devices) device->queue.stop();
   for (const auto& device : library.devices) device->stop_trace();
+  for (const auto& device : library.devices) report_leaks(*device);
 }
 
 void Library::in_child() {
