@@ -77,7 +77,7 @@ def take_statistics(device: int = 0) -> dict[str, Any]:
 
 
 def take_findings(device: int = 0) -> list[dict[str, Any]]:
-    """What strict mode has found since the last call: [{"kind", "kernel", "core", "phase", "instruction", "op", "operand", "line", "text"}].
+    """What strict mode found since the last call: [{"kind", "kernel", "core", "phase", "instruction", "op", "operand", "line", "text"}].
 
     Waits for submitted work; works on a faulted device."""
     return json.loads(_rigi.take_findings(device))
