@@ -85,8 +85,9 @@ RIGI_API rigiStatus rigiDeviceGetMode(int device, rigiMode* mode);
 RIGI_API rigiStatus rigiSetNumThreads(int threads); /* host threads that run cores; default RIGI_NUM_THREADS, else the host's, at most 16 */
 
 /* ---- strict mode. A launch with findings faults the device (the text is the first finding); all of them can be taken as JSON:
- * [{"kind": "uninitialized" | "out_of_bounds" | "use_after_free" | "misaligned" | "race" | ..., "kernel", "core", "phase", "instruction",
- * "op", "operand", "line", "text"}]. Taking empties the list; it works on a faulted device. Freed with free(). */
+ * [{"kind": "uninitialized" | "out_of_bounds" | "use_after_free" | "misaligned" | "race" | "multicast" | "invalid",
+ * "kernel", "core", "phase", "instruction", "op", "operand", "line", "text"}]. Taking empties the list; it works on a faulted device. Freed
+ * with free(). */
 RIGI_API rigiStatus rigiDeviceTakeFindings(int device, char** json);
 /* Live allocations, oldest first: [{"address": n, "bytes": n, "number": n}], number counting the device's allocations from 1. In strict
  * mode the list is also printed on standard error when the process ends. Freed with free(). */

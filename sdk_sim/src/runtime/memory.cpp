@@ -42,7 +42,7 @@ void* Memory::allocate(uint64_t bytes, uint64_t done) {
   return mapping_.data() + *offset;
 }
 
-uint64_t Memory::check_start(void* pointer) {
+Allocator::Block Memory::check_start(void* pointer) {
   const uint64_t offset = offset_of(pointer);
   const std::optional<Allocator::Block> block = allocator_->find(offset);
   if (!block || block->released)
@@ -53,15 +53,15 @@ uint64_t Memory::check_start(void* pointer) {
                                                 " bytes inside the allocation at " + format_pointer(mapping_.data() + block->offset) +
                                                 "; pass the pointer that rigiMalloc returned");
   }
-  return offset;
+  return *block;
 }
 
 void Memory::release(void* pointer, uint64_t sequence, uint64_t done) {
   const std::lock_guard lock(mutex_);
-  const uint64_t offset = check_start(pointer);
+  const Allocator::Block block = check_start(pointer);
+  const uint64_t offset = block.offset;
   if (watching()) {
-    const uint64_t bytes = allocator_->find(offset)->bytes;
-    quarantine_.push_back({offset, bytes, sequence});
+    quarantine_.push_back({offset, block.bytes, sequence});
     allocator_->mark_released(offset, sequence);
     return evict(kQuarantine, done);
   }
@@ -116,7 +116,6 @@ void Memory::watch(bool on) {
   const std::lock_guard lock(mutex_);
   if (watching() == on) return;
   if (on) {
-    start();
     if (!written_) written_ = std::make_unique<Bits>(bytes_, "shadow of the HBM");
     watching_.store(true, std::memory_order_release);
     return;
@@ -124,6 +123,7 @@ void Memory::watch(bool on) {
   watching_.store(false, std::memory_order_release);
   for (const Held& held : quarantine_) release_now(held.offset, held.sequence);
   quarantine_.clear();
+  if (!allocator_) return;
   for (const Allocator::Block& block : allocator_->all()) allocator_->unwatch(block.offset);
   written_->clear(0, bytes_);
 }

@@ -92,7 +92,7 @@ class Memory {
   uint64_t offset_of(const void* pointer) const { return static_cast<uint64_t>(static_cast<const uint8_t*>(pointer) - mapping_.data()); }
   Block public_block(const Allocator::Block& block) const;
   void release_now(uint64_t offset, uint64_t sequence);
-  uint64_t check_start(void* pointer);
+  Allocator::Block check_start(void* pointer);
 
   const int device_;
   const uint64_t bytes_;

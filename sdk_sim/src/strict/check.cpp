@@ -4,14 +4,13 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
-#include <string_view>
 #include <tuple>
 #include <unordered_set>
 
 namespace rigi {
 namespace {
 
-constexpr std::string_view kUninitialized = "uninitialized";
+constexpr const char* kUninitialized = "uninitialized";
 
 std::string hex(uint64_t v) {
   char text[24];
@@ -151,8 +150,8 @@ void Checker::read_sram(const Site& site, Core& core, const Span& span, const ch
         " (" + std::to_string(span.rows) + " rows of " + std::to_string(span.row_bytes) + ", " + std::to_string(span.stride) + " apart)";
   text += ", of which " + std::to_string(missing) + " were not written in this launch, the first at " + hex(first) +
           ". A launch starts with nothing in SRAM: write them first (load, fill), or read less";
-  if (stop) throw Fault(text, kUninitialized.data(), operand);
-  add(core, {kUninitialized.data(), site, operand, text});
+  if (stop) throw Fault(text, kUninitialized, operand);
+  add(core, {kUninitialized, site, operand, text});
   write_sram(core, span);  // said once
 }
 
@@ -230,7 +229,7 @@ void Checker::check_written(Core& core, const HbmUse& use, const char* operand) 
     const uint64_t first = memory_.first_unwritten(lo, hi - lo);
     if (first == hi) return;
     found = true;
-    add(core, {kUninitialized.data(), use.site, operand,
+    add(core, {kUninitialized, use.site, operand,
                "reads HBM that nobody has written since it was allocated: " + memory_.place(first) + " (address " + hex(first) +
                    "), in a piece of " + std::to_string(hi - lo) + " bytes. Store, copy or memset it first, or read less"});
   });
@@ -273,8 +272,8 @@ void Checker::report_races() {
   }
   // What another core was about to write is a race, not a byte that nobody writes.
   for (size_t c = 0; c < cores_.size(); ++c) {
-    const size_t removed =
-        std::erase_if(cores_[c].findings, [&](const Finding& f) { return f.kind == kUninitialized && racing[c].contains(f.site.index); });
+    const size_t removed = std::erase_if(
+        cores_[c].findings, [&](const Finding& f) { return std::strcmp(f.kind, kUninitialized) == 0 && racing[c].contains(f.site.index); });
     cores_[c].found -= removed;
   }
   for (const Race& race : races) {
