@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,7 +137,7 @@ def test_memory_from_before_strict_mode_counts_as_written() -> None:
 
 @pytest.mark.parametrize(("offset", "size", "by"), [(0, 1001, 1), (999, 2, 1), (744, 257, 1), (1000, 1, None), (-1, 1, None)])
 def test_hbm_outside_of_an_allocation(offset: int, size: int, by: int | None) -> None:
-    x = zeros(1000)
+    _first, x = zeros(1), zeros(1000)  # x is not where the HBM begins
     number = sdk_sim.allocations()[-1]["number"]
     finding = one([{1: [load_row(0, x.address + offset, size), store_row(x.address, 0, 64)]}])
     assert (finding["kind"], finding["operand"], finding["instruction"]) == ("out_of_bounds", "hbm", 0)
@@ -363,10 +365,54 @@ def test_leaks_are_listed_when_the_process_ends(kept: str, said: str) -> None:
     assert (said in done.stderr.decode()) if said else done.stderr == b""
 
 
-def test_null_results_are_refused() -> None:
-    import ctypes
-    from pathlib import Path
+def test_a_graph_is_checked_at_each_launch() -> None:
+    x = zeros(64)
+    with sdk_sim.capture() as captured:
+        sdk_sim.launch_program([{0: [load_row(0, x.address, 64)]}], "captured")
+    graph = captured.graph.instantiate()
+    graph.launch()
+    assert collect() == []
+    x.free()
+    graph.launch()
+    (finding,) = collect()
+    assert (finding["kind"], finding["kernel"]) == ("use_after_free", "captured")
 
+
+def test_leaving_strict_mode_forgets_what_was_written() -> None:
+    x = sdk_sim.malloc(256)
+    assert len(found([{0: [load_row(0, x.address, 256)]}])) == 1
+    sdk_sim.launch_program([{0: [load_row(0, x.address, 256)]}])
+    sdk_sim.set_mode("timed")  # waits for what was submitted in strict mode
+    assert len(collect()) == 1
+    sdk_sim.launch_program([{0: [load_row(0, x.address, 256)]}])
+    assert collect() == []
+    sdk_sim.set_mode("strict")
+    assert found([{0: [load_row(0, x.address, 256)]}]) == []
+    y = sdk_sim.malloc(256)
+    assert len(found([{0: [load_row(0, y.address, 256)]}])) == 1
+
+
+def test_copies_between_devices_pass_on_what_is_written() -> None:
+    code = """
+import sdk_sim
+from sdk_sim import _rigi
+from strict_device import load_row
+import numpy as np
+x, y = sdk_sim.malloc(256, 0), sdk_sim.malloc(256, 1)
+x.copy_from(np.zeros(100, np.uint8))
+_rigi.memcpy(y.address, x.address, 256)
+stream = sdk_sim.Stream.default(1)
+sdk_sim.launch_program([{0: [load_row(0, y.address, 100)]}], stream=stream)
+sdk_sim.synchronize(1)
+sdk_sim.launch_program([{0: [load_row(0, y.address, 101)]}], stream=stream)
+print([(f["kind"], "+ 100 " in f["text"]) for f in sdk_sim.take_findings(1)], sdk_sim.take_findings(0))
+"""
+    environment = {"RIGI_MODE": "strict", "RIGI_DEVICES": "2", "PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "[('uninitialized', True)] []\n", done.stderr
+
+
+def test_null_results_are_refused() -> None:
     lib = ctypes.CDLL(str(Path(sdk_sim.__file__).parent / "lib" / "librigi.so"))
     for call in (lib.rigiDeviceTakeFindings, lib.rigiDeviceGetAllocations):
         assert call(0, None) == Status.INVALID_VALUE

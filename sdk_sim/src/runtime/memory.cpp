@@ -121,7 +121,13 @@ void Memory::watch(bool on) {
     return;
   }
   watching_.store(false, std::memory_order_release);
-  for (const Held& held : quarantine_) release_now(held.offset, held.sequence);
+  for (const Held& held : quarantine_) {
+    if (pins_ > 0) {
+      held_.push_back(held.offset);
+    } else {
+      release_now(held.offset, held.sequence);
+    }
+  }
   quarantine_.clear();
   if (!allocator_) return;
   for (const Allocator::Block& block : allocator_->all()) allocator_->unwatch(block.offset);
