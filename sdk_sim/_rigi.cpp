@@ -131,9 +131,11 @@ nb::bytes pack(const std::string& chip, const std::string& revision, const std::
   return nb::bytes(image, bytes);
 }
 
-std::string take_statistics(int device) {
+// What a call that gives JSON says of a device.
+template <rigiStatus (*call)(int, char**)>
+std::string json_of(int device) {
   char* json = nullptr;
-  without_gil([&] { return rigiDeviceTakeStatistics(device, &json); });
+  without_gil([&] { return call(device, &json); });
   const std::unique_ptr<char, decltype(&std::free)> owner(json, &std::free);
   return json;
 }
@@ -187,7 +189,9 @@ void bind_devices(nb::module_& m) {
     return static_cast<int>(mode);
   });
   m.def("set_num_threads", [](int threads) { check(rigiSetNumThreads(threads)); });
-  m.def("take_statistics", &take_statistics);
+  m.def("take_statistics", &json_of<rigiDeviceTakeStatistics>);
+  m.def("take_findings", &json_of<rigiDeviceTakeFindings>);
+  m.def("allocations", &json_of<rigiDeviceGetAllocations>);
   m.def("profiler_start",
         [](int device, const std::string& path) { without_gil([&] { return rigiProfilerStart(device, path.c_str()); }); });
   m.def("profiler_stop", [](int device) { without_gil([&] { return rigiProfilerStop(device); }); });

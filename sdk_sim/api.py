@@ -77,6 +77,13 @@ def take_statistics(device: int = 0) -> dict[str, Any]:
     return json.loads(_rigi.take_statistics(device))
 
 
+def take_findings(device: int = 0) -> list[dict[str, Any]]:
+    """What strict mode found since the last call: [{"kind", "kernel", "core", "phase", "instruction", "op", "operand", "line", "text"}].
+
+    Waits for submitted work; works on a faulted device."""
+    return json.loads(_rigi.take_findings(device))
+
+
 @contextlib.contextmanager
 def trace(path: str | os.PathLike[str], device: int = 0) -> Iterator[None]:
     """Writes the instructions of the launches submitted inside to a file, one JSON object a line. Not in functional mode."""
@@ -188,6 +195,11 @@ def malloc(nbytes: int, device: int = 0) -> Buffer:
 def memory_info(device: int = 0) -> tuple[int, int]:
     """(free, total) bytes of HBM."""
     return _rigi.memory_info(device)
+
+
+def allocations(device: int = 0) -> list[dict[str, int]]:
+    """Live allocations, oldest first: {"address", "bytes", "number"}, number counting the device's allocations from 1."""
+    return json.loads(_rigi.allocations(device))
 
 
 # ---- streams and events
@@ -363,6 +375,7 @@ __all__ = [
     "RigiError",
     "Status",
     "Stream",
+    "allocations",
     "capture",
     "collective_cycles",
     "device_count",
@@ -379,6 +392,7 @@ __all__ = [
     "set_mode",
     "set_num_threads",
     "synchronize",
+    "take_findings",
     "take_statistics",
     "trace",
     "version",

@@ -85,8 +85,9 @@ RIGI_API rigiStatus rigiDeviceGetMode(int device, rigiMode* mode);
 RIGI_API rigiStatus rigiSetNumThreads(int threads); /* host threads that run cores; default RIGI_NUM_THREADS, else the host's, at most 16 */
 
 /* ---- strict mode. A launch with findings faults the device (the text is the first finding); all of them can be taken as JSON:
- * [{"kind": "uninitialized" | "out_of_bounds" | "use_after_free" | "misaligned" | "race" | ..., "kernel", "core", "phase", "instruction",
- * "op", "operand", "line", "text"}]. Taking empties the list; it works on a faulted device. Freed with free(). */
+ * [{"kind": "uninitialized" | "out_of_bounds" | "use_after_free" | "misaligned" | "race" | "multicast" | "invalid",
+ * "kernel", "core", "phase", "instruction", "op", "operand", "line", "text"}]. Taking empties the list; it works on a faulted device. Freed
+ * with free(). */
 RIGI_API rigiStatus rigiDeviceTakeFindings(int device, char** json);
 /* Live allocations, oldest first: [{"address": n, "bytes": n, "number": n}], number counting the device's allocations from 1. In strict
  * mode the list is also printed on standard error when the process ends. Freed with free(). */
@@ -127,6 +128,9 @@ RIGI_API rigiStatus rigiMemset(void* dst, int value, size_t bytes);
 RIGI_API rigiStatus rigiMemsetAsync(void* dst, int value, size_t bytes, rigiStream_t stream);
 RIGI_API rigiStatus rigiMemcpyPeerAsync(void* dst, const void* src, size_t bytes, rigiStream_t stream); /* over the chip-to-chip link */
 RIGI_API rigiStatus rigiLaunchHostFunc(rigiStream_t stream, void (*function)(void*), void* data); /* in order, no simulated time */
+
+/* Strict mode: the host has written these bytes itself, through the pointer. In other modes it does nothing. */
+RIGI_API rigiStatus rigiMemMarkWritten(const void* pointer, size_t bytes);
 
 /* ---- modules. One file: a header, a JSON manifest, the kernels' native code. Checked before any of it is run. */
 typedef struct rigiModule_s* rigiModule_t;

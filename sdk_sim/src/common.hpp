@@ -35,10 +35,18 @@ struct Chip {
 /// Reads a chip file (the subset of TOML that chips/*.toml use). Throws std::runtime_error naming file, line and key.
 Chip load_chip(const std::string& path);
 
-/// An instruction that cannot be carried out. The runtime adds kernel, core, phase and index.
+/// An instruction that cannot be carried out. The runtime adds kernel, core, phase and index. `kind` is that of a finding of strict
+/// mode; `operand` (dst, a, b, c, hbm, scalar) may be empty.
 class Fault : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Fault(const std::string& text, const char* kind = "invalid", const char* operand = "")
+      : std::runtime_error(text), kind_(kind), operand_(operand) {}
+  const char* kind() const { return kind_; }
+  const char* operand() const { return operand_; }
+
+ private:
+  const char* kind_;
+  const char* operand_;
 };
 
 /// A store_add waiting for the end of its phase: `rows` x `bytes` of `dtype` to be added at `hbm`.

@@ -1,5 +1,7 @@
 #include "alias.hpp"
 
+#include <ATen/EmptyTensor.h>
+
 #include <cstring>
 
 #include "memory.hpp"
@@ -24,10 +26,17 @@ c10::Storage make_storage(size_t bytes, c10::DataPtr data, c10::Allocator* alloc
 
 void release_storage(void* held) { delete static_cast<c10::Storage*>(held); }
 
+/// Strict mode cannot see what the host writes through a pointer.
+void mark_written(const void* first, size_t bytes) { check(rigiMemMarkWritten(first, bytes), "rigiMemMarkWritten"); }
+void mark_written(const at::Tensor& tensor) {
+  mark_written(tensor.const_data_ptr(), at::detail::computeStorageNbytes(tensor.sizes(), tensor.strides(), tensor.element_size()));
+}
+
 /// Chip memory with a copy of `bytes` host bytes.
 c10::DataPtr upload(const void* source, size_t bytes, c10::DeviceIndex device) {
   c10::DataPtr data = aliasing_allocator(device)->allocate(bytes);
   std::memcpy(data.get(), source, bytes);
+  mark_written(data.get(), bytes);
   data.unsafe_set_device(c10::Device(kRigi, device));
   return data;
 }
@@ -43,13 +52,16 @@ c10::Storage AliasScope::alias_storage(const c10::Storage& chip) {
   return cpu;
 }
 
-at::Tensor AliasScope::to_cpu(const at::Tensor& tensor) {
-  for (const Pair& pair : pairs_)
-    if (pair.chip.is_same(tensor)) return pair.cpu;
+at::Tensor AliasScope::to_cpu(const at::Tensor& tensor, bool written) {
+  for (Pair& pair : pairs_) {
+    if (!pair.chip.is_same(tensor)) continue;
+    pair.written |= written;
+    return pair.cpu;
+  }
   TORCH_CHECK(tensor.has_storage() && tensor.layout() == at::kStrided, "rigi: only dense tensors live on the chip, got layout ",
               tensor.layout());
   at::Tensor cpu = make_tensor(alias_storage(tensor.storage()), c10::DispatchKey::CPU, tensor);
-  pairs_.push_back({tensor, cpu});
+  pairs_.push_back({tensor, cpu, written});
   return cpu;
 }
 
@@ -81,6 +93,7 @@ void AliasScope::write_back() {
     const size_t bytes = cpu->nbytes();
     c10::DataPtr data = cpu->set_data_ptr(c10::DataPtr(nullptr, c10::Device(c10::kCPU)));
     if (owns_chip_memory(data)) {
+      mark_written(data.get(), bytes);
       data.unsafe_set_device(c10::Device(kRigi, device_));
     } else {
       data = upload(data.get(), bytes, device_);
@@ -89,14 +102,16 @@ void AliasScope::write_back() {
     chip->set_nbytes(bytes);
   }
   for (const Pair& pair : pairs_) {
-    if (C10_LIKELY(pair.chip.sizes() == pair.cpu.sizes() && pair.chip.strides() == pair.cpu.strides())) continue;
-    pair.chip.unsafeGetTensorImpl()->set_sizes_and_strides(pair.cpu.sizes(), pair.cpu.strides(), pair.cpu.storage_offset());
+    if (C10_UNLIKELY(pair.chip.sizes() != pair.cpu.sizes() || pair.chip.strides() != pair.cpu.strides()))
+      pair.chip.unsafeGetTensorImpl()->set_sizes_and_strides(pair.cpu.sizes(), pair.cpu.strides(), pair.cpu.storage_offset());
+    if (pair.written) mark_written(pair.chip);
   }
 }
 
 at::Tensor cpu_view(const at::Tensor& tensor) {
   TORCH_CHECK(on_chip(tensor), "cpu_view: expected a tensor on rigi, got one on ", tensor.device());
   synchronize(tensor.device().index());
+  mark_written(tensor);  // its holder may write
   auto* held = new c10::Storage(tensor.storage());
   c10::DataPtr data(held->unsafeGetStorageImpl()->mutable_data(), held, &release_storage, c10::Device(c10::kCPU));
   return make_tensor(make_storage(held->nbytes(), std::move(data), nullptr), c10::DispatchKey::CPU, tensor);

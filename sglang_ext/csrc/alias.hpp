@@ -18,18 +18,20 @@ class AliasScope {
   explicit AliasScope(c10::DeviceIndex device) : device_(device) {}
 
   /// The CPU tensor on the same memory as `tensor`. Tensors that share a storage get aliases that share one, so that a CPU kernel's
-  /// overlap checks see what they should. The alias doesn't own the memory: `tensor` is kept until the scope ends.
-  at::Tensor to_cpu(const at::Tensor& tensor);
+  /// overlap checks see what they should. The alias doesn't own the memory: `tensor` is kept until the scope ends. `written`:
+  /// the CPU kernel writes to it.
+  at::Tensor to_cpu(const at::Tensor& tensor, bool written);
 
   /// Gives a result of the CPU kernel to the chip: the chip tensor it is an alias of, a view of that one's storage, or a new tensor.
   at::Tensor to_chip(const at::Tensor& result);
 
-  /// Carries over what the CPU kernel did to the shape or the memory of tensors it wrote (resized outputs).
+  /// Carries over what the CPU kernel did to the shape or the memory of tensors it wrote (resized outputs), and tells strict mode.
   void write_back();
 
  private:
   struct Pair {
     at::Tensor chip, cpu;
+    bool written;
   };
   struct StoragePair {
     c10::Storage chip, cpu;

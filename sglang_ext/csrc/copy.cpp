@@ -127,8 +127,9 @@ void copy_on_host(const at::Tensor& src, const at::Tensor& dst, bool converts) {
   if (on_chip(dst) && dst.nbytes() > (size_t{64} << 10) && device_mode(dst.device().index()) == RIGI_TIMING_ONLY) return;
   AliasScope scope(on_chip(dst) ? dst.device().index() : src.device().index());
   at::AutoDispatchBelowADInplaceOrView below_autograd;
-  at::Tensor target = on_chip(dst) ? scope.to_cpu(dst) : dst;
-  target.copy_(on_chip(src) ? scope.to_cpu(src) : src);
+  at::Tensor target = on_chip(dst) ? scope.to_cpu(dst, true) : dst;
+  target.copy_(on_chip(src) ? scope.to_cpu(src, false) : src);
+  scope.write_back();
 }
 
 void copy_to_chip(const at::Tensor& src, const at::Tensor& dst, bool non_blocking) {

@@ -132,18 +132,18 @@ bool only_times(const Operator& info, c10::DeviceIndex device, const c10::IValue
   return large;
 }
 
-void to_cpu(c10::IValue& value, AliasScope& scope) {
+void to_cpu(c10::IValue& value, bool written, AliasScope& scope) {
   if (value.isTensor()) {
-    if (on_chip(value.toTensor())) value = scope.to_cpu(value.toTensor());
+    if (on_chip(value.toTensor())) value = scope.to_cpu(value.toTensor(), written);
   } else if (value.isTensorList()) {
     auto list = value.toTensorVector();
     for (at::Tensor& tensor : list)
-      if (on_chip(tensor)) tensor = scope.to_cpu(tensor);
+      if (on_chip(tensor)) tensor = scope.to_cpu(tensor, written);
     value = c10::List<at::Tensor>(list);
   } else if (value.isOptionalTensorList()) {
     auto list = value.toOptionalTensorVector();
     for (auto& tensor : list)
-      if (tensor && on_chip(*tensor)) tensor = scope.to_cpu(*tensor);
+      if (tensor && on_chip(*tensor)) tensor = scope.to_cpu(*tensor, written);
     value = c10::List<std::optional<at::Tensor>>(list);
   } else if (value.isDevice()) {
     if (value.toDevice().type() == kRigi) value = c10::Device(c10::kCPU);
@@ -237,7 +237,10 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 
   AliasScope scope(device);
-  for (size_t i = 0; i < argument_count; i++) to_cpu(arguments[i], scope);
+  for (size_t i = 0; i < argument_count; i++) {
+    const c10::AliasInfo* alias = schema.arguments()[i].alias_info();
+    to_cpu(arguments[i], alias != nullptr && alias->isWrite(), scope);
+  }
   if (info.generator_argument >= 0 && arguments[info.generator_argument].isNone())
     arguments[info.generator_argument] = cpu_generator(default_generator(device));
   {

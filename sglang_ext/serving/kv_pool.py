@@ -7,15 +7,15 @@ from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
 class RigiKVPool(MHATokenToKVPool):
     """K and V of a layer: [slots, kv_heads, head_dim] bf16 each, contiguous; slot 0's page takes the writes of padding.
 
-    The in-tree pool zero-fills, which would touch gigabytes of host memory for slots that are never used. The attention
-    kernels read only slots that hold a token, so uninitialised memory is never read.
+    Zero-filled, because decode gathers a request's last page whole, also slots that hold no token yet. Gigabytes of zeros cost the
+    host nothing: the SDK takes fresh pages for them.
     """
 
     def _create_buffers_normal(self) -> None:
         k_shape, v_shape = self._kv_buffer_shapes()
         layers = range(self.layer_num)
-        self.k_buffer = [torch.empty(k_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
-        self.v_buffer = [torch.empty(v_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
+        self.k_buffer = [torch.zeros(k_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
+        self.v_buffer = [torch.zeros(v_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
 
     def rows(self, layer_id: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The layer's caches as the kernels take them: two [slots, kv_heads * head_dim] views."""

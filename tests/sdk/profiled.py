@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from program_data import Op, Program
-from timed_device import Device, Record
+from benchmarks.timing.program_data import Op, Program
+from benchmarks.timing.timed_device import Device, Record
 
 STATES = ("busy", "launch", "operand", "queue", "hbm", "barrier")
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from program_data import CORES
-from reference_schedule import EIGHT_BIT, busy_cycles
-from timed_device import Record
+
+from benchmarks.timing.program_data import CORES
+from benchmarks.timing.reference_schedule import EIGHT_BIT, busy_cycles
+from benchmarks.timing.timed_device import Record
 
 ENGINES = ("load", "store", "matrix", "vector", "act")
 STATES = ("busy", "launch", "operand", "queue", "hbm", "barrier")

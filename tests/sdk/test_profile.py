@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 from profiled import STATES, profiling, records, summary_of
-from program_data import CORES, GROUP_ALL, GROUP_ROW, D, Instr, Op, Program
-from random_programs import HBM_BYTES as RANDOM_HBM
-from random_programs import INDICES, INDICES_BYTES, Maker
 from reference_profile import ENGINES
 from reference_profile import profile as expected_profile
-from reference_schedule import launches, load_figures, read_trace
-from timed_device import FUNCTIONAL, TIMED, Device, everywhere, only
 from timing_bench import BARRIER, LAUNCH, exp, load, multicast, scalar_load, square, sram, store
 
 import sdk_sim
+from benchmarks.timing.program_data import CORES, GROUP_ALL, GROUP_ROW, D, Instr, Op, Program
+from benchmarks.timing.random_programs import HBM_BYTES as RANDOM_HBM
+from benchmarks.timing.random_programs import INDICES, INDICES_BYTES, Maker
+from benchmarks.timing.reference_schedule import launches, load_figures, read_trace
+from benchmarks.timing.timed_device import FUNCTIONAL, TIMED, Device, everywhere, only
 from sdk_sim import isa
 
 BATCH = 15

@@ -22,13 +22,14 @@ uint64_t indexed_row(const rigi_instr& i, const uint8_t* index, int64_t r, const
   std::memcpy(&at, index + r * 4, 4);
   const std::string where =
       std::string(op_name(i.op)) + ": row " + std::to_string(r) + " of the index list (operand " + operand + ") is " + std::to_string(at);
-  if (at < 0) throw Fault(where + "; indices must be 0 or more");
+  if (at < 0) throw Fault(where + "; indices must be 0 or more", "out_of_bounds", operand);
   const uint64_t address = i.hbm + static_cast<uint64_t>(int64_t{at} * i.hbm_stride);
   const uint64_t offset = address - core.hbm_base;
   if (core.hbm_bytes != 0 && (offset >= core.hbm_bytes || i.cols > core.hbm_bytes - offset)) {
     const int64_t rows = i.hbm_stride <= 0 ? 0 : static_cast<int64_t>(core.hbm_base + core.hbm_bytes - i.hbm - i.cols) / i.hbm_stride;
     throw Fault(where + ", which leaves the HBM of the device; with a row pitch of " + std::to_string(i.hbm_stride) +
-                " bytes the largest possible index is " + std::to_string(rows));
+                    " bytes the largest possible index is " + std::to_string(rows),
+                "out_of_bounds", operand);
   }
   return address;
 }
@@ -44,8 +45,9 @@ void spread(uint8_t* dst, int64_t dst_stride, const uint8_t* src, int64_t src_st
 
 [[noreturn]] void take_fault(int64_t row, int64_t col, int32_t index, uint32_t limit) {
   throw Fault("take: the index (operand b) at row " + std::to_string(row) + ", column " + std::to_string(col) + " is " +
-              std::to_string(index) + ", but operand a has " + std::to_string(limit) + " columns (0.." +
-              std::to_string(int64_t{limit} - 1) + ")");
+                  std::to_string(index) + ", but operand a has " + std::to_string(limit) + " columns (0.." +
+                  std::to_string(int64_t{limit} - 1) + ")",
+              "out_of_bounds", "b");
 }
 
 template <class T>

@@ -89,9 +89,9 @@ uint32_t Allocator::new_node() {
   return static_cast<uint32_t>(blocks_.size() - 1);
 }
 
-std::optional<uint64_t> Allocator::allocate(uint64_t bytes) {
+std::optional<uint64_t> Allocator::allocate(uint64_t bytes, uint64_t gap, bool watched) {
   if (bytes > capacity_) return std::nullopt;
-  const uint64_t count = (bytes + kGranule - 1) / kGranule;
+  const uint64_t count = (bytes + gap + kGranule - 1) / kGranule;
   const uint32_t b = find_free(count);
   if (b == kNone) return std::nullopt;
   const uint32_t rest = blocks_[b].count > count ? new_node() : kNone;
@@ -105,6 +105,9 @@ std::optional<uint64_t> Allocator::allocate(uint64_t bytes) {
     link_free(rest);
   }
   node.asked = bytes;
+  node.number = ++number_;
+  node.released = false;
+  node.watched = watched;
   reinterpret_cast<uint32_t*>(node_of_.data())[node.first] = b;
   mark_head(node.first, true);
   used_ += count * kGranule;
@@ -115,11 +118,12 @@ std::optional<uint64_t> Allocator::allocate(uint64_t bytes) {
 
 std::optional<uint64_t> Allocator::release(uint64_t offset, uint64_t stamp) {
   const uint64_t granule = offset / kGranule;
-  if (offset % kGranule != 0 || offset >= capacity_ || (words(levels_[0])[granule / 64] >> (granule % 64) & 1) == 0) return std::nullopt;
-  uint32_t b = reinterpret_cast<uint32_t*>(node_of_.data())[granule];
+  if (!is_head(offset)) return std::nullopt;
+  uint32_t b = node_at(granule);
   mark_head(granule, false);
   const uint64_t bytes = blocks_[b].count * kGranule;
   used_ -= bytes;
+  if (blocks_[b].released) held_ -= bytes;
   --live_;
   blocks_[b].stamp = stamp;
   const auto merge = [this](uint32_t left, uint32_t right) {
@@ -169,14 +173,57 @@ std::optional<uint64_t> Allocator::head_at_or_below(uint64_t granule) const {
   return std::nullopt;
 }
 
+bool Allocator::is_head(uint64_t offset) const {
+  const uint64_t granule = offset / kGranule;
+  return offset % kGranule == 0 && offset < capacity_ && (words(levels_[0])[granule / 64] >> (granule % 64) & 1) != 0;
+}
+
+Allocator::Block Allocator::block_of(const Node& node) const {
+  return {node.first * kGranule, node.asked, node.number, node.stamp, node.released, node.watched};
+}
+
+bool Allocator::mark_released(uint64_t offset, uint64_t stamp) {
+  if (!is_head(offset)) return false;
+  Node& node = blocks_[node_at(offset / kGranule)];
+  if (!node.released) held_ += node.count * kGranule;
+  node.released = true;
+  node.stamp = stamp;
+  return true;
+}
+
+void Allocator::unwatch(uint64_t offset) {
+  if (is_head(offset)) blocks_[node_at(offset / kGranule)].watched = false;
+}
+
 std::optional<Allocator::Block> Allocator::find(uint64_t offset) const {
   if (offset >= capacity_) return std::nullopt;
   const std::optional<uint64_t> head = head_at_or_below(offset / kGranule);
   if (!head) return std::nullopt;
-  const Node& node = blocks_[reinterpret_cast<const uint32_t*>(node_of_.data())[*head]];
-  const Block block{node.first * kGranule, node.asked};
+  const Block block = block_of(blocks_[node_at(*head)]);
   if (offset - block.offset >= block.bytes) return std::nullopt;
   return block;
+}
+
+std::pair<std::optional<Allocator::Block>, std::optional<Allocator::Block>> Allocator::neighbours(uint64_t offset) const {
+  std::pair<std::optional<Block>, std::optional<Block>> found;
+  for (uint32_t b = 0; b != kNone; b = blocks_[b].next) {
+    if (blocks_[b].free) continue;
+    const Block block = block_of(blocks_[b]);
+    if (block.offset > offset) {
+      found.second = block;
+      break;
+    }
+    found.first = block;
+  }
+  return found;
+}
+
+std::vector<Allocator::Block> Allocator::all() const {
+  std::vector<Block> found;
+  for (uint32_t b = 0; b != kNone; b = blocks_[b].next) {
+    if (!blocks_[b].free) found.push_back(block_of(blocks_[b]));
+  }
+  return found;
 }
 
 uint64_t Allocator::largest_free() const {

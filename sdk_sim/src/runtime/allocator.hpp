@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "mapping.hpp"
@@ -18,20 +19,35 @@ class Allocator {
   static constexpr uint64_t kGranule = 256;
   struct Block {
     uint64_t offset, bytes;
+    uint64_t number;  // counts allocations from 1
+    uint64_t stamp;   // of its release, if only marked as released
+    bool released;    // mark_released() was called for it
+    bool watched;     // see allocate()
   };
 
   explicit Allocator(uint64_t capacity);
 
-  /// The offset of `bytes` (> 0) new bytes, or nothing when no free block is large enough.
-  std::optional<uint64_t> allocate(uint64_t bytes);
+  /// The offset of `bytes` (> 0) new bytes, or nothing when no free block is large enough. `gap` bytes behind them stay unused;
+  /// `watched` is kept with the block.
+  std::optional<uint64_t> allocate(uint64_t bytes, uint64_t gap = 0, bool watched = false);
   /// Releases the live allocation that starts at `offset` and returns its size, or nothing if there is none. `stamp` is kept
   /// with the free memory; merged blocks keep the largest.
   std::optional<uint64_t> release(uint64_t offset, uint64_t stamp);
-  /// The live allocation that holds `offset`, with the size that was asked for.
+  /// Marks the allocation at `offset` as released, but does not hand its memory out again before release(). False if there is none.
+  bool mark_released(uint64_t offset, uint64_t stamp);
+  /// The allocation at `offset` is not watched any more.
+  void unwatch(uint64_t offset);
+  /// The allocation that holds `offset`, with the size that was asked for.
   std::optional<Block> find(uint64_t offset) const;
+  /// The last allocation that starts at or below `offset`, and the first one above.
+  std::pair<std::optional<Block>, std::optional<Block>> neighbours(uint64_t offset) const;
+  /// All allocations by address.
+  std::vector<Block> all() const;
 
   uint64_t capacity() const { return capacity_; }
   uint64_t used() const { return used_; }
+  /// Of used(), bytes that are marked as released.
+  uint64_t held() const { return held_; }
   uint64_t live() const { return live_; }
   uint64_t largest_free() const;
   /// Calls visit(offset, bytes) for each once used, now free block of at least `least` bytes, released with at most `stamp`.
@@ -57,6 +73,8 @@ class Allocator {
     uint32_t prev, next;
     uint32_t free_prev, free_next;
     bool free;
+    bool released = false, watched = false;
+    uint64_t number = 0;
   };
   struct Class {
     int first, second;
@@ -69,8 +87,11 @@ class Allocator {
   uint32_t new_node();
   void mark_head(uint64_t granule, bool live);
   std::optional<uint64_t> head_at_or_below(uint64_t granule) const;
+  uint32_t node_at(uint64_t granule) const { return reinterpret_cast<const uint32_t*>(node_of_.data())[granule]; }
+  bool is_head(uint64_t offset) const;
+  Block block_of(const Node& node) const;
 
-  uint64_t capacity_, used_ = 0, live_ = 0, high_water_ = 0;
+  uint64_t capacity_, used_ = 0, held_ = 0, live_ = 0, high_water_ = 0, number_ = 0;
   std::vector<Node> blocks_;
   std::vector<uint32_t> spare_;
   uint32_t first_bits_ = 0;

@@ -84,7 +84,7 @@ rigiStatus rigiDeviceSetMode(int device, rigiMode mode) {
       throw Error(RIGI_ERROR_INVALID_VALUE,
                   "mode " + std::to_string(mode) +
                       " is unknown; allowed: RIGI_FUNCTIONAL (0), RIGI_TIMED (1), RIGI_TIMING_ONLY (2), RIGI_STRICT (3)");
-    Library::get().device(device).mode = mode;
+    Library::get().device(device).set_mode(mode);
     rigi::log(rigi::Log::Setup, "device %d: mode %d", device, static_cast<int>(mode));
     return RIGI_SUCCESS;
   });

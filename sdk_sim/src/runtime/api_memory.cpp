@@ -87,11 +87,17 @@ Route route_of(Library& library, const Device* device, void* dst, const void* sr
 }
 
 // In timing-only mode small blocks still move, since kernels may read scalars from them; of large ones the host sees zeros.
-void move_bytes(void* dst, const void* src, size_t bytes, Transfer kind, rigiMode mode) {
+// `source` is where the bytes come from, `staged` where they are now.
+void move_bytes(const Route& route, void* dst, const void* source, const void* staged, size_t bytes, rigiMode mode) {
   if (mode != RIGI_TIMING_ONLY || bytes <= kStaged) {
-    std::memmove(dst, src, bytes);
-  } else if (kind == Transfer::ToHost) {
+    std::memmove(dst, staged, bytes);
+  } else if (route.kind == Transfer::ToHost) {
     std::memset(dst, 0, bytes);
+  }
+  if (route.to != nullptr && route.from != nullptr) {
+    route.to->memory.copied(dst, route.from->memory, source, bytes);
+  } else if (route.to != nullptr) {
+    route.to->memory.wrote(dst, bytes);
   }
 }
 
@@ -106,19 +112,19 @@ void require_device(const Device& owner, const Device& device) {
 class CopyCommand final : public rigi::Command {
  public:
   CopyCommand(const Route& route, void* dst, const void* src, size_t bytes, bool at_once)
-      : kind_(route.kind), dst_(dst), src_(src), bytes_(bytes) {
+      : route_(route), dst_(dst), src_(src), bytes_(bytes) {
     if (!at_once) return;
     if (route.peer()) {
       pins_.emplace_back(*route.to);
       pins_.emplace_back(*route.from);
-    } else if (kind_ == Transfer::ToDevice && bytes <= kStaged) {
+    } else if (route.kind == Transfer::ToDevice && bytes <= kStaged) {
       const auto* data = static_cast<const uint8_t*>(src);
       staged_.assign(data, data + bytes);
     }
   }
   void run(const rigi::Run& run) override {
-    move_bytes(dst_, staged_.empty() ? src_ : staged_.data(), bytes_, kind_, run.mode);
-    run.device.account(run, kind_, bytes_);
+    move_bytes(route_, dst_, src_, staged_.empty() ? src_ : staged_.data(), bytes_, run.mode);
+    run.device.account(run, route_.kind, bytes_);
   }
   void describe(rigiGraphNode& node) const override {
     node.kind = RIGI_NODE_COPY;
@@ -126,7 +132,7 @@ class CopyCommand final : public rigi::Command {
   }
 
  private:
-  const Transfer kind_;
+  const Route route_;
   void* const dst_;
   const void* const src_;
   const size_t bytes_;
@@ -153,6 +159,7 @@ class SetCommand final : public rigi::Command {
   SetCommand(void* dst, int value, size_t bytes) : dst_(dst), value_(value), bytes_(bytes) {}
   void run(const rigi::Run& run) override {
     if (run.mode != RIGI_TIMING_ONLY || bytes_ <= kStaged) set_bytes(dst_, value_, bytes_);
+    run.device.memory.wrote(dst_, bytes_);
     run.device.account(run, Transfer::Set, bytes_);
   }
   void describe(rigiGraphNode& node) const override {
@@ -188,7 +195,7 @@ rigiStatus rigiMalloc(int device, size_t bytes, void** pointer) {
   return guarded(__func__, [&] {
     require(pointer, "pointer");
     Device& d = Library::get().device(device);
-    *pointer = bytes == 0 ? nullptr : d.memory.allocate(bytes);
+    *pointer = bytes == 0 ? nullptr : d.allocate(bytes);
     if (rigi::logs(rigi::Log::Memory)) rigi::log(rigi::Log::Memory, "device %d: %zu bytes at %p", device, bytes, *pointer);
     return RIGI_SUCCESS;
   });
@@ -252,7 +259,7 @@ rigiStatus rigiMemcpy(void* dst, const void* src, size_t bytes) {
     device.queue.check();
     const rigiMode mode = device.mode;
     device.queue.submit_and_wait([&] {
-      move_bytes(dst, src, bytes, route.kind, mode);
+      move_bytes(route, dst, src, src, bytes, mode);
       device.account({device, *s, mode, device.chip.launch_host}, route.kind, bytes);
     });
     device.queue.check();

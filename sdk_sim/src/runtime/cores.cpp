@@ -26,10 +26,12 @@ void check_scalar(uint32_t bytes, uint64_t address, uint64_t base, uint64_t size
     throw Fault("a scalar of " + std::to_string(bytes) + " bytes; allowed: 1, 2, 4, 8");
   if (address < base || address - base > size - bytes) {
     throw Fault(std::string("address ") + std::to_string(address) + " is outside the " + space + " (" + std::to_string(base) + " to " +
-                std::to_string(base + size) + ")");
+                    std::to_string(base + size) + ")",
+                "out_of_bounds", "scalar");
   }
   if (address % bytes != 0)
-    throw Fault("address " + std::to_string(address) + " is not a multiple of the " + std::to_string(bytes) + " bytes it reads");
+    throw Fault("address " + std::to_string(address) + " is not a multiple of the " + std::to_string(bytes) + " bytes it reads",
+                "misaligned", "scalar");
 }
 
 }  // namespace
@@ -56,11 +58,12 @@ Cores::Cores(const Chip& chip, Crew& crew, HbmRange hbm)
   crew_.add(&tasks_);
 }
 
-void Cores::run(const Program& program, Schedule* schedule, bool data) {
+void Cores::run(const Program& program, Schedule* schedule, bool data, Checker* checker, uint64_t sequence) {
   const uint32_t cores = chip_.cores();
   for (uint32_t c = 0; c < cores; ++c) {
     Context& context = contexts_[c];
     context.schedule = schedule;
+    context.checker = checker;
     context.index = 0;
     context.line = 0;
     context.op = nullptr;
@@ -70,6 +73,8 @@ void Cores::run(const Program& program, Schedule* schedule, bool data) {
   }
   program_ = &program;
   data_ = data;
+  const bool poisoned = std::exchange(poisoned_, checker != nullptr);
+  if (checker != nullptr) checker->begin(program.name(), states_.data(), sequence, !poisoned);
   const Cores* outer = std::exchange(launching, this);
   const uint32_t phases = program.phases();
   bool faulted = false;
@@ -84,10 +89,12 @@ void Cores::run(const Program& program, Schedule* schedule, bool data) {
     }
     tasks_.wait_finished();
     for (uint32_t c = 0; c < cores; ++c) faulted |= contexts_[c].faulted;
+    if (checker != nullptr) checker->end_phase();
     if (faulted) break;
     apply_adds(states_.data(), static_cast<int>(cores));
   }
   launching = outer;
+  if (checker != nullptr) checker->end(!faulted);
   if (faulted) throw_first_fault(phase_);
 }
 
@@ -108,15 +115,26 @@ void Cores::run_core(void* cores, uint32_t core) {
   Context& context = self.contexts_[core];
   int64_t never = INT64_MAX;
   context.budget = launching == &self ? &self.budget_ : &never;
+  const auto stop = [&](const Fault& fault) {
+    context.faulted = true;
+    context.fault = fault.what();
+    if (context.checker != nullptr) context.checker->stopped(self.site(context), fault);
+  };
   try {
     self.program_->run(self.phase_, &context.core);
+  } catch (const Fault& fault) {
+    stop(fault);
   } catch (const std::exception& error) {
-    context.faulted = true;
-    context.fault = error.what();
+    stop(Fault(error.what()));
   } catch (...) {
-    context.faulted = true;
-    context.fault = "the kernel threw an exception that is no std::exception";
+    stop(Fault("the kernel threw an exception that is no std::exception"));
   }
+}
+
+// The instruction that the core has just issued.
+Site Cores::site(const Context& context) const {
+  return {static_cast<uint32_t>(context.core.id), phase_, context.index == 0 ? 0 : context.index - 1, context.line,
+          context.op == nullptr ? "" : context.op};
 }
 
 // The launching thread counts what it does and calls for help once that is worth it.
@@ -136,6 +154,7 @@ void Cores::issue(void* state, const rigi_instr* instr) {
   context.line = instr->line;
   validate(*instr, context.core.id, self.chip_, self.hbm_);
   self.charge(*context.budget, *instr);
+  if (context.checker != nullptr) context.checker->instruction(self.site(context), *instr);
   if (context.schedule != nullptr) context.schedule->add(context.core.id, *instr);
   if (self.data_) {
     execute(*instr, *context.state);
@@ -149,7 +168,9 @@ uint64_t Cores::scalar_load(void* state, uint64_t hbm, uint32_t bytes) {
   Cores& self = *context.owner;
   ++context.index;
   context.op = "scalar_load";
+  context.line = 0;
   check_scalar(bytes, hbm, self.hbm_.base, self.hbm_.bytes, "HBM");
+  if (context.checker != nullptr) context.checker->scalar_load(self.site(context), hbm, bytes);
   if (context.schedule != nullptr) context.schedule->scalar_load(context.core.id, hbm, bytes);
   uint64_t value = 0;
   std::memcpy(&value, reinterpret_cast<const void*>(hbm), bytes);
@@ -161,7 +182,9 @@ uint64_t Cores::scalar_read(void* state, uint32_t sram, uint32_t bytes) {
   Cores& self = *context.owner;
   ++context.index;
   context.op = "scalar_read";
+  context.line = 0;
   check_scalar(bytes, sram, 0, self.chip_.sram_bytes, "scratchpad");
+  if (context.checker != nullptr) context.checker->scalar_read(self.site(context), sram, bytes);
   if (context.schedule != nullptr) context.schedule->scalar_read(context.core.id, sram, bytes);
   if (!self.data_) return context.origins.read(sram, bytes);
   uint64_t value = 0;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../common.hpp"
+#include "../strict/check.hpp"
 #include "../timing/schedule.hpp"
 #include "crew.hpp"
 #include "mapping.hpp"
@@ -42,7 +43,8 @@ class Cores {
   /// Carries out the program. With `schedule` (begun by the caller) its instructions are recorded there too; the last
   /// barrier is left to Schedule::finish(). Without `data` they are checked and recorded only, and scalars read from SRAM are 0 unless a
   /// load brought them. Throws Fault for the first fault by phase, then core, then instruction.
-  void run(const Program& program, Schedule* schedule, bool data);
+  /// With `checker` accesses are checked first; `sequence` is the launch's in the device's queue.
+  void run(const Program& program, Schedule* schedule, bool data, Checker* checker = nullptr, uint64_t sequence = 0);
 
  private:
   struct alignas(128) Context {
@@ -50,6 +52,7 @@ class Cores {
     Cores* owner;
     CoreState* state;
     Schedule* schedule;
+    Checker* checker;
     uint32_t index;   // instructions issued, scalar accesses and barriers included
     uint32_t line;    // of the source, of the current instruction
     const char* op;   // the current instruction's
@@ -65,6 +68,7 @@ class Cores {
   static void run_core(void* cores, uint32_t core);
   void charge(int64_t& budget, const rigi_instr& instr);
   void throw_first_fault(uint32_t phase) const;
+  Site site(const Context& context) const;
 
   const Chip& chip_;
   Crew& crew_;
@@ -78,6 +82,7 @@ class Cores {
   uint32_t phase_ = 0;
   bool data_ = true;
   int64_t budget_ = 0;
+  bool poisoned_ = false;  // by the last launch's checker
 };
 
 }  // namespace rigi

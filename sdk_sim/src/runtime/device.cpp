@@ -8,8 +8,24 @@
 
 namespace rigi {
 
+void* Device::allocate(uint64_t bytes) {
+  try {
+    return memory.allocate(bytes, queue.completed());
+  } catch (const Error& error) {
+    if (!memory.watching() || error.status() != RIGI_ERROR_OUT_OF_MEMORY || Queue::in_work()) throw;
+  }
+  queue.synchronize();  // then all that waits in quarantine may be handed out again
+  return memory.allocate(bytes, queue.completed());
+}
+
+void Device::set_mode(rigiMode next) {
+  if (next != RIGI_STRICT && memory.watching()) queue.synchronize();
+  memory.watch(next == RIGI_STRICT);
+  mode = next;
+}
+
 void Device::free(void* pointer) {
-  memory.release(pointer, queue.submitted());
+  memory.release(pointer, queue.submitted(), queue.completed());
   if (!memory.purge_due()) return;
   // In the queue, because work submitted before may still read what has just been freed.
   const uint64_t before = queue.submitted();
@@ -19,18 +35,21 @@ void Device::free(void* pointer) {
 // Carries the program out, on a clock. In timing-only mode what is known already needs no second run.
 uint64_t Device::cycles_of(const Program& program, const Run& run) {
   const bool data = run.mode != RIGI_TIMING_ONLY;
+  if (run.mode == RIGI_STRICT && !checker_) checker_ = std::make_unique<Checker>(chip, memory, findings);
+  Checker* checker = run.mode == RIGI_STRICT ? checker_.get() : nullptr;
   const bool told = !trace_ && (!profiler_ || profiler_->knows(program.known.schedule));
   if (told && program.known.valid && program.known.launch_cost == run.launch_cost) {
-    if (data) cores_->run(program, nullptr, true);
+    if (data) cores_->run(program, nullptr, true, checker, queue.completed() + 1);
     return program.known.cycles;
   }
   if (!schedule_) schedule_ = std::make_unique<Schedule>(chip);
   schedule_->begin(run.launch_cost);
-  cores_->run(program, schedule_.get(), data);
+  cores_->run(program, schedule_.get(), data, checker, queue.completed() + 1);
   uint64_t cycles = 0;
   try {
     cycles = schedule_->finish();
   } catch (const Fault& fault) {
+    if (checker != nullptr) checker->refuse(fault);
     throw Fault(std::string("kernel ") + program.name() + ", " + fault.what());
   }
   program.known = {!schedule_->reads_scalars(), run.launch_cost, cycles, schedule_->program()};

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "../common.hpp"
+#include "../strict/check.hpp"
 #include "../timing/schedule.hpp"
 #include "cores.hpp"
 #include "memory.hpp"
@@ -22,13 +23,16 @@ struct Run;
 class Device {
  public:
   Device(int number, const Chip& figures, Crew& helpers, rigiMode first_mode)
-      : id(number), chip(figures), memory(number, figures.hbm_bytes), queue(number), mode(first_mode), crew_(helpers), timeline_(figures) {}
+      : id(number), chip(figures), memory(number, figures.hbm_bytes), queue(number), mode(first_mode), crew_(helpers), timeline_(figures) {
+    set_mode(first_mode);
+  }
 
   const int id;
   const Chip& chip;
   Memory memory;
   Queue queue;
   std::atomic<rigiMode> mode;
+  Findings findings;
 
   /// Puts work into the queue that `stream` is to wait for. Throws if the device is faulted. `body` gets no arguments.
   template <typename Body>
@@ -38,7 +42,10 @@ class Device {
   }
   /// Whether this device has memory or threads: a forked child could not use it.
   bool started() const { return memory.started() || queue.submitted() != 0; }
+  void* allocate(uint64_t bytes);
   void free(void* pointer);
+  /// For work submitted from now on. Waits for what runs when strict mode is left.
+  void set_mode(rigiMode next);
 
   // ---- the rest is called by work in the queue only
   void launch(const Program& program, const Run& run);
@@ -63,6 +70,7 @@ class Device {
   Timeline timeline_;
   std::unique_ptr<Cores> cores_;
   std::unique_ptr<Schedule> schedule_;
+  std::unique_ptr<Checker> checker_;
   std::map<std::string, Count, std::less<>> kernels_;
   Count transfers_[kTransfers];
   std::unique_ptr<OutputFile> trace_;

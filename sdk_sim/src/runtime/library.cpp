@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "../strict/leaks.hpp"
 #include "chip.hpp"
 #include "graph.hpp"
 
@@ -124,6 +125,7 @@ void Library::at_exit() {
     device->stop_trace();
     device->stop_profile();
   }
+  for (const auto& device : library.devices) report_leaks(*device);
 }
 
 void Library::in_child() {

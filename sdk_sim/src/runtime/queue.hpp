@@ -53,6 +53,7 @@ class Queue {
   void wait(uint64_t sequence);
   void synchronize() { wait(submitted()); }
   bool done(uint64_t sequence) const { return completed_.load(std::memory_order_acquire) >= sequence; }
+  uint64_t completed() const { return completed_.load(std::memory_order_acquire); }
   uint64_t submitted() const { return submitted_.load(std::memory_order_acquire); }
 
   /// Throws Error(KERNEL_FAULT) with the sticky text if the queue is faulted.

@@ -1,5 +1,6 @@
 // Refuses instructions the hardware could not carry out. Every message names the operand, its value and the limit.
 #include <string>
+#include <string_view>
 
 #include "access.hpp"
 
@@ -18,6 +19,15 @@ std::string hex(uint64_t v) {
 
 [[noreturn]] void fault(const std::string& text) { throw Fault(text); }
 
+// What a finding calls the operand that messages call `name`.
+const char* operand_of(const char* name) {
+  constexpr std::string_view kC = "c (dst)";
+  return name == kC || *name == 'd' ? "dst" : *name == 'a' ? "a" : *name == 'b' ? "b" : "c";
+}
+[[noreturn]] void fault(const char* kind, const char* name, const std::string& text) {
+  throw Fault(std::string("operand ") + name + text, kind, operand_of(name));
+}
+
 class Checker {
  public:
   Checker(const rigi_instr& i, const Chip& chip, HbmRange hbm) : i_(i), chip_(chip), hbm_(hbm) {}
@@ -34,38 +44,40 @@ class Checker {
       for (uint8_t d = 0; d < RIGI_DTYPE_COUNT; ++d) {
         if (((allowed >> d) & 1U) != 0) list += std::string(list.empty() ? "" : ", ") + dtype_name(d);
       }
-      fault(std::string("operand ") + name + " has dtype " + (o.dtype < RIGI_DTYPE_COUNT ? dtype_name(o.dtype) : std::to_string(o.dtype)) +
-            "; allowed: " + list);
+      fault(
+          "invalid", name,
+          std::string(" has dtype ") + (o.dtype < RIGI_DTYPE_COUNT ? dtype_name(o.dtype) : std::to_string(o.dtype)) + "; allowed: " + list);
     }
   }
   void no_bcast(const char* name, const rigi_operand& o) const {
-    if (o.bcast != RIGI_FULL) fault(std::string("operand ") + name + " must not be broadcast here");
+    if (o.bcast != RIGI_FULL) fault("invalid", name, " must not be broadcast here");
   }
   // An SRAM block of `rows` x `row_bytes`; a written block may not overlap itself.
   void block(const char* name, const rigi_operand& o, uint64_t rows, uint64_t row_bytes, uint32_t element, bool written) const {
-    if (o.bcast > RIGI_IMM) fault(std::string("operand ") + name + " has broadcast form " + std::to_string(o.bcast) + "; allowed: 0 to 3");
-    if (written && o.bcast != RIGI_FULL) fault(std::string("operand ") + name + " is written and must not be broadcast");
+    if (o.bcast > RIGI_IMM) fault("invalid", name, " has broadcast form " + std::to_string(o.bcast) + "; allowed: 0 to 3");
+    if (written && o.bcast != RIGI_FULL) fault("invalid", name, " is written and must not be broadcast");
     if (o.bcast == RIGI_IMM) return;
     if (o.bcast == RIGI_ROW) rows = 1;
     if (o.bcast == RIGI_COL) row_bytes = element;
     if (o.addr % chip_.line_bytes != 0) {
-      fault(std::string("operand ") + name + " starts at SRAM byte " + hex(o.addr) + ", which is not " + std::to_string(chip_.line_bytes) +
-            "-byte aligned");
+      fault("misaligned", name,
+            " starts at SRAM byte " + hex(o.addr) + ", which is not " + std::to_string(chip_.line_bytes) + "-byte aligned");
     }
     if (rows > 1) {
       if (o.stride < 0 || (written && static_cast<uint64_t>(o.stride) < row_bytes)) {
-        fault(std::string("operand ") + name + " has a row stride of " + std::to_string(o.stride) + " bytes for rows of " +
-              std::to_string(row_bytes) + " bytes");
+        fault("invalid", name,
+              " has a row stride of " + std::to_string(o.stride) + " bytes for rows of " + std::to_string(row_bytes) + " bytes");
       }
       if (o.stride % static_cast<int32_t>(element) != 0) {
-        fault(std::string("operand ") + name + " has a row stride of " + std::to_string(o.stride) +
-              " bytes, which is not a multiple of its element size " + std::to_string(element));
+        fault("misaligned", name,
+              " has a row stride of " + std::to_string(o.stride) + " bytes, which is not a multiple of its element size " +
+                  std::to_string(element));
       }
     }
     const uint64_t end = o.addr + (rows - 1) * static_cast<uint64_t>(rows > 1 ? o.stride : 0) + row_bytes;
     if (end > chip_.sram_bytes) {
-      fault(std::string("operand ") + name + " covers SRAM bytes " + hex(o.addr) + " to " + hex(end) +
-            ", past the end of the scratchpad (" + hex(chip_.sram_bytes) + ")");
+      fault("out_of_bounds", name,
+            " covers SRAM bytes " + hex(o.addr) + " to " + hex(end) + ", past the end of the scratchpad (" + hex(chip_.sram_bytes) + ")");
     }
   }
   void elements(const char* name, const rigi_operand& o, uint64_t rows, uint64_t cols, bool written = false) const {
@@ -83,9 +95,10 @@ class Checker {
     const __int128 lo = first < last ? first : last;
     const __int128 hi = (first < last ? last : first) + row_bytes;
     if (lo < hbm_.base || hi > static_cast<__int128>(hbm_.base) + hbm_.bytes) {
-      fault("HBM block at " + hex(i_.hbm) + " (" + std::to_string(rows) + " rows of " + std::to_string(row_bytes) + " bytes, " +
-            std::to_string(i_.hbm_stride) + " apart) is not inside the device's HBM [" + hex(hbm_.base) + ", " +
-            hex(hbm_.base + hbm_.bytes) + ")");
+      throw Fault("HBM block at " + hex(i_.hbm) + " (" + std::to_string(rows) + " rows of " + std::to_string(row_bytes) + " bytes, " +
+                      std::to_string(i_.hbm_stride) + " apart) is not inside the device's HBM [" + hex(hbm_.base) + ", " +
+                      hex(hbm_.base + hbm_.bytes) + ")",
+                  "out_of_bounds", "hbm");
     }
   }
 
