@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -74,7 +75,8 @@ def _print_scalesim(console: Console, rows: list[dict[str, Any]]) -> None:
     if missing := next((row["missing"] for row in rows if "missing" in row), None):
         console.print(missing)
         return
-    table = Table(title="GEMM beside SCALE-Sim: cycles of one 128 x 128 weight-stationary array, bf16", title_justify="left")
+    title = "GEMM beside SCALE-Sim: cycles of one 128 x 128 weight-stationary array, bf16"
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)  # fits 80 columns
     for heading in ("m x n x k", "folds", "ours", "SCALE-Sim", "from ours", "stalls", "one core", "chip"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
