@@ -76,7 +76,7 @@ def _print_scalesim(console: Console, rows: list[dict[str, Any]]) -> None:
         console.print(missing)
         return
     title = "GEMM beside SCALE-Sim: cycles of one 128 x 128 weight-stationary array, bf16"
-    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)  # fits 80 columns
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=True)  # fits 80 columns
     for heading in ("m x n x k", "folds", "ours", "SCALE-Sim", "from ours", "stalls", "one core", "chip"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:

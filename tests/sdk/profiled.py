@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing.program_data import Op, Program
+from benchmarks.timing.program_data import Program
 from benchmarks.timing.timed_device import Device, Record
 
 STATES = ("busy", "launch", "operand", "queue", "hbm", "barrier")
@@ -50,10 +50,7 @@ def summary_of(device: Device, program: Program, folder: Path) -> Summary:
     device.reset()
     path = folder / "profile.jsonl"
     with profiling(device, path):
-        if any(instr.op >= Op.SCALAR_LOAD for phase in program for core in phase for instr in core):
-            device.launch_interpreted(program, folder)
-        else:
-            device.launch(program)
+        device.launch(program)
         device.synchronize()
     (found,) = records(path, "program")
     return Summary(found)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing.program_data import CORES
-from benchmarks.timing.reference_schedule import EIGHT_BIT, busy_cycles
+from benchmarks.timing.reference_costs import EIGHT_BIT, busy_cycles
 from benchmarks.timing.timed_device import Record
 
 ENGINES = ("load", "store", "matrix", "vector", "act")

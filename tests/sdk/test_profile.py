@@ -13,14 +13,16 @@ import pytest
 from profiled import STATES, profiling, records, summary_of
 from reference_profile import ENGINES
 from reference_profile import profile as expected_profile
-from timing_bench import BARRIER, LAUNCH, exp, load, multicast, scalar_load, square, sram, store
+from timing_bench import BARRIER, LAUNCH
 
 import sdk_sim
 from benchmarks.timing.program_data import CORES, GROUP_ALL, GROUP_ROW, D, Instr, Op, Program
-from benchmarks.timing.random_programs import HBM_BYTES as RANDOM_HBM
-from benchmarks.timing.random_programs import INDICES, INDICES_BYTES, Maker
+from benchmarks.timing.random_places import HBM_BYTES as RANDOM_HBM
+from benchmarks.timing.random_places import INDICES, INDICES_BYTES
+from benchmarks.timing.random_programs import Maker
 from benchmarks.timing.reference_schedule import launches, load_figures, read_trace
-from benchmarks.timing.timed_device import FUNCTIONAL, TIMED, Device, everywhere, only
+from benchmarks.timing.short_names import everywhere, exp, load, multicast, only, scalar_load, square, sram, store
+from benchmarks.timing.timed_device import FUNCTIONAL, TIMED, Device
 from sdk_sim import isa
 
 BATCH = 15
@@ -163,7 +165,7 @@ def check_random(device: Device, folder: Path, seeds: range, scalars: bool) -> N
     with device.trace(folder / "trace.jsonl"), profiling(device, folder / "profile.jsonl"):
         for maker in makers:
             program = maker.program(maker.rng.choice((1, 2, 3)))
-            device.launch_interpreted(program, folder) if scalars else device.launch(program)
+            device.launch(program)
         device.synchronize()
     device.free(hbm)
     programs = {r["program"]: r for r in records(folder / "profile.jsonl", "program")}
