@@ -7,16 +7,16 @@ import json
 import random
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from timing_bench import load, multicast, scalar_load, scalar_read, store
 
 from benchmarks.timing.program_data import CORES, GRID, D, Instr, Op, Operand, Program, imm
-from benchmarks.timing.random_programs import HBM_BYTES, INDICES, INDICES_BYTES, Maker
+from benchmarks.timing.random_places import HBM_BYTES, INDICES, INDICES_BYTES
+from benchmarks.timing.random_programs import Maker
+from benchmarks.timing.short_names import load, multicast, scalar_load, scalar_read, store
 from benchmarks.timing.timed_device import STRICT, TIMED, Device
 
 SPARE = 3 << 19  # SRAM that random programs leave alone
@@ -32,8 +32,8 @@ def examples(count: int) -> settings:
 class Strict:
     """Device 0 in strict mode: HBM for random programs, and what faults need."""
 
-    def __init__(self, device: Device, folder: Path) -> None:
-        self.device, self.folder = device, folder
+    def __init__(self, device: Device) -> None:
+        self.device = device
         device.reset()
         device.set_mode(STRICT)
         self.hbm = device.malloc(HBM_BYTES)
@@ -47,7 +47,7 @@ class Strict:
         device.free(self.freed)
 
     def findings(self, program: Program) -> list[Finding]:
-        self.device.launch_interpreted(program, self.folder)
+        self.device.launch(program)
         text = ctypes.c_void_p()
         self.device.call("rigiDeviceTakeFindings", 0, ctypes.byref(text))
         taken = json.loads(ctypes.string_at(text.value or 0))
@@ -57,8 +57,8 @@ class Strict:
 
 
 @pytest.fixture(scope="module")
-def strict(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
-    made = Strict(device, tmp_path_factory.mktemp("strict"))
+def strict(device: Device) -> Iterator[Strict]:
+    made = Strict(device)
     yield made
     device.reset()
     for pointer in (made.hbm, made.shared, made.blank):
