@@ -327,7 +327,7 @@ void Checker::end(bool complete) {
 }
 
 void Checker::refuse(const Fault& fault) {
-  findings_.add(kernel_, {{"multicast", {}, "", fault.what()}});
+  findings_.add(kernel_, {{"multicast", {.op = "load_multicast"}, "", fault.what()}});
   throw Fault("kernel " + kernel_ + ", " + fault.what());
 }
 
