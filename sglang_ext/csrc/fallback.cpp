@@ -116,7 +116,7 @@ c10::DeviceIndex common_device(const Operator& info, const c10::FunctionSchema& 
   });
   TORCH_CHECK(device < 0 || !host, info.name, ": all operands must be on the same device, got ", describe_arguments(schema, arguments),
               "; move them with .to('rigi') (only 0-dim CPU tensors may mix with the chip's)");
-  if (device >= 0) return static_cast<c10::DeviceIndex>(device);
+  if (device >= 0) return device;
   for (size_t i = 0; i < schema.arguments().size(); i++)
     if (arguments[i].isDevice() && arguments[i].toDevice().type() == kRigi) return resolve_device(arguments[i].toDevice().index());
   return resolve_device(-1);

@@ -79,7 +79,7 @@ void device_call(Input& in) {
   uint64_t cycles;
   int count;
   const int d = device(in);
-  switch (in.below(14)) {
+  switch (in.below(20)) {
     case 0:
       CALL(rigiGetDeviceProperties, d, in.once_in(16) ? nullptr : &properties);
       return;
@@ -121,6 +121,24 @@ void device_call(Input& in) {
       CALL(rigiLaunchHostFunc, world().streams.pick(in), in.once_in(16) ? nullptr : host_function,
            reinterpret_cast<void*>(uintptr_t{in.below(3)}));
       return;
+    case 13:
+      if (CALL(rigiDeviceTakeFindings, d, in.once_in(32) ? nullptr : &json) == RIGI_SUCCESS) std::free(json);
+      return;
+    case 14:
+      if (CALL(rigiDeviceGetAllocations, d, &json) == RIGI_SUCCESS) std::free(json);
+      return;
+    case 15:
+      CALL(rigiProfilerStart, d, in.once_in(4) ? "/no/such/file" : "/dev/null");
+      return;
+    case 16:
+      CALL(rigiProfilerStop, d);
+      return;
+    case 17:
+      CALL(rigiRangePush, world().streams.pick(in), in.once_in(8) ? nullptr : "layer", in.once_in(8) ? nullptr : "\"fuzzed\"\n");
+      return;
+    case 18:
+      CALL(rigiRangePop, world().streams.pick(in));
+      return;
     default:
       if (rigiGetStatusName(static_cast<rigiStatus>(in.take<uint16_t>())) == nullptr || rigiGetLastErrorString() == nullptr)
         bug("a null text");
@@ -131,7 +149,7 @@ void memory_call(Input& in) {
   void* block = nullptr;
   size_t bytes = 0, total = 0;
   int number;
-  switch (in.below(10)) {
+  switch (in.below(11)) {
     case 0:
     case 1:
     case 2:
@@ -156,6 +174,9 @@ void memory_call(Input& in) {
       return;
     case 8:
       CALL(rigiMemset, pointer(in), in.take<uint8_t>(), size(in) % (1U << 20));
+      return;
+    case 9:
+      CALL(rigiMemMarkWritten, reinterpret_cast<void*>(address(in)), size(in));
       return;
     default:
       CALL(rigiMemsetAsync, pointer(in), in.take<uint8_t>(), size(in) % (1U << 20), world().streams.pick(in));
@@ -271,8 +292,8 @@ void call(Input& in) {
   if (kind < 16) return stream_call(in);
   if (kind < 20) return event_call(in);
   if (kind < 24) return graph_call(in);
-  if (kind < 27) return device_call(in);
-  if (kind < 29) return module_call(in);
+  if (kind < 28) return device_call(in);
+  if (kind < 30) return module_call(in);
   launch_program(in, world().streams.pick(in));
 }
 
@@ -292,7 +313,8 @@ void finish() {
   world().modules.clear([](rigiModule_t m) { CALL(rigiModuleUnload, m); });
   world().memory.clear([](void* p) { CALL(rigiFree, p); });
   for (int d = 0; d < kDevices; ++d) {
-    if (rigiDeviceReset(d) != RIGI_SUCCESS || rigiDeviceSetMode(d, RIGI_TIMED) != RIGI_SUCCESS || rigiTraceStop(d) != RIGI_SUCCESS)
+    if (rigiDeviceReset(d) != RIGI_SUCCESS || rigiDeviceSetMode(d, RIGI_TIMED) != RIGI_SUCCESS || rigiTraceStop(d) != RIGI_SUCCESS ||
+        rigiProfilerStop(d) != RIGI_SUCCESS)
       bug("a device cannot be reset");
   }
   for (int d = 0; d < kDevices; ++d) check_computes(d);
