@@ -91,11 +91,15 @@ RIGI_INLINE void use_word(I word, const typename Type::Word* a, int64_t lda, int
   }
 }
 
-// Asks for rows of B that the next columns will read, row after row: that order the host's own prefetchers understand and help with.
+// Asks for rows of B that the next columns will read, row after row: that order the host's own prefetchers understand and help with. After
+// the last columns come, most likely, the first ones again further along K: the next mma.
 class Ahead {
  public:
   Ahead(const Matrix& b, int64_t row, int64_t rows, int64_t bytes)
-      : p_(b.base + row * b.stride), stride_(b.stride), rows_(rows - row), bytes_(bytes) {}
+      : p_(row < rows ? b.base + row * b.stride : b.base + bytes),
+        stride_(b.stride),
+        rows_(row < rows ? rows - row : rows),
+        bytes_(bytes) {}
   [[gnu::always_inline]] void lines(int n) {
     for (int l = 0; l < n && rows_ > 0; ++l) {
       __builtin_prefetch(p_ + at_, 0, 2);
