@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-from program_data import ACCUMULATE, CORES, GROUP_ALL, SIZE, TRANS_B, D, Instr, Op, Operand, Program
-from random_programs import HBM_BYTES, INDICES, INDICES_BYTES, Maker
-from timed_device import FUNCTIONAL, TIMED, Device
+from benchmarks.timing.program_data import ACCUMULATE, CORES, GROUP_ALL, SIZE, TRANS_B, D, Instr, Op, Operand, Program
+from benchmarks.timing.random_places import HBM_BYTES, INDICES, INDICES_BYTES
+from benchmarks.timing.random_programs import Maker
+from benchmarks.timing.timed_device import FUNCTIONAL, TIMED, Device
 
 ARENA = 32 << 10  # SRAM in play
 RESULTS, ZEROS = ARENA, ARENA + (8 << 10)  # C of the products; an index that is 0
@@ -162,18 +161,17 @@ def digests(first: int, last: int, threads: int) -> Iterator[str]:
     device = Device()
     device.set_threads(threads)
     hbm = device.malloc(max(TOTAL, HBM_BYTES))
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(first, last):
-            device.set_mode((FUNCTIONAL, TIMED)[seed % 2])
-            data = bytearray(random.Random(seed).randbytes(max(TOTAL, HBM_BYTES)))
-            data[INDICES : INDICES + INDICES_BYTES] = bytes(INDICES_BYTES)
-            device.write(hbm, bytes(data))
-            before = device.cycles()
-            program = Maker(seed, hbm).program(3) if seed % 5 == 0 else Loads(seed, hbm).program()
-            device.launch_interpreted(program, Path(folder))
-            device.synchronize()
-            digest = hashlib.sha256(device.read(hbm, len(data))).hexdigest()
-            yield f"{seed} {device.cycles() - before} {digest[:24]}"
+    for seed in range(first, last):
+        device.set_mode((FUNCTIONAL, TIMED)[seed % 2])
+        data = bytearray(random.Random(seed).randbytes(max(TOTAL, HBM_BYTES)))
+        data[INDICES : INDICES + INDICES_BYTES] = bytes(INDICES_BYTES)
+        device.write(hbm, bytes(data))
+        before = device.cycles()
+        program = Maker(seed, hbm).program(3) if seed % 5 == 0 else Loads(seed, hbm).program()
+        device.launch(program)
+        device.synchronize()
+        digest = hashlib.sha256(device.read(hbm, len(data))).hexdigest()
+        yield f"{seed} {device.cycles() - before} {digest[:24]}"
 
 
 if __name__ == "__main__":

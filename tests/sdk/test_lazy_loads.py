@@ -13,7 +13,12 @@ NEVER = 1 << 60
 def digests(first: int, last: int, threads: int, least: int) -> list[str]:
     """A line a program, with loads of at least `least` bytes waiting."""
     program = Path(__file__).with_name("lazy_programs.py")
-    environment = {**os.environ, "RIGI_LAZY_LOAD_BYTES": str(least)}
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "RIGI_LAZY_LOAD_BYTES": str(least),
+    }
     arguments = [sys.executable, str(program), *map(str, (first, last, threads))]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
