@@ -63,7 +63,7 @@ void execute(const rigi_instr& i, CoreState& core) {
     case RIGI_SEND:
       return move_out(i, core);
     case RIGI_MMA:
-      return kernels().mma(i, core.sram);
+      return kernels().mma(i, core.sram, core.sram + i.b.addr, i.b.stride);
     case RIGI_BINARY:
     case RIGI_COMPARE:
     case RIGI_SELECT:
@@ -85,6 +85,11 @@ void execute(const rigi_instr& i, CoreState& core) {
     default:
       throw Fault("there is no instruction with opcode " + std::to_string(i.op) + "; the last one is " + std::to_string(RIGI_OP_COUNT - 1));
   }
+}
+
+void execute_mma(const rigi_instr& i, CoreState& core, const uint8_t* b, int64_t b_stride) {
+  const DefaultRounding rounding;
+  kernels().mma(i, core.sram, b, b_stride);
 }
 
 void apply_adds(CoreState* cores, int n) {

@@ -14,14 +14,46 @@ struct Matrix {
   uint8_t dtype;
 };
 
+// Counts<3> is Sequence<1, 2, 3>.
+template <int... N>
+struct Sequence {};
+template <int LAST, int... N>
+struct CountsImpl : CountsImpl<LAST - 1, LAST, N...> {};
+template <int... N>
+struct CountsImpl<0, N...> {
+  using type = Sequence<N...>;
+};
+template <int LAST>
+using Counts = typename CountsImpl<LAST>::type;
+
+struct FloatMac {
+  using V = F;
+  using Word = float;
+  RIGI_INLINE V zero() { return splat(0.0F); }
+  RIGI_INLINE V broadcast(const Word* p) { return splat(*p); }
+  RIGI_INLINE V mac(V c, V a, V b) { return fma(a, b, c); }
+  RIGI_INLINE V finish(V c) { return canonical(c); }
+};
+struct IntMac {
+  using V = I;
+  using Word = int32_t;
+  RIGI_INLINE V zero() { return isplat(0); }
+  RIGI_INLINE V broadcast(const Word* p) { return isplat(*p); }
+  RIGI_INLINE V mac(V c, V a, V b) { return c + madd16(a, b); }
+  RIGI_INLINE V finish(V c) { return c; }
+};
+
+RIGI_INLINE F load(const float* p) { return load_f(p); }
+RIGI_INLINE I load(const int32_t* p) { return load_i(p); }
+RIGI_INLINE void store(float* p, F x) { store_f(p, x); }
+RIGI_INLINE void store(int32_t* p, I x) { store_i(p, x); }
+
 // The two 16-bit floats of a word, widened.
 struct BfloatWords {
-  static constexpr int kDtype = RIGI_BF16;
   RIGI_INLINE F low(I x) { return as_f(shl<16>(x)); }
   RIGI_INLINE F high(I x) { return as_f(x & isplat(static_cast<int32_t>(0xffff0000))); }
 };
 struct HalfWords {
-  static constexpr int kDtype = RIGI_F16;
   RIGI_INLINE F low(I x) { return half_to_f(x & isplat(0xffff)); }
   RIGI_INLINE F high(I x) { return half_to_f(shr<16>(x)); }
 };

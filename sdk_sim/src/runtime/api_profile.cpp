@@ -32,7 +32,7 @@ Device& timed_device(int device, const char* what) {
 template <typename Stop>
 void stop_writing(Device& device, const char* what, Stop stop) {
   auto written = std::make_shared<bool>(true);
-  device.queue.wait(device.queue.submit([written, stop] { *written = stop(); }, true));
+  device.queue.wait(device.queue.submit([written, stop] { *written = stop(); }, rigi::Queue::kAlways));
   if (!*written) throw Error(RIGI_ERROR_IO, std::string("the ") + what + " file could not be written completely; is the disk full?");
 }
 
@@ -45,7 +45,7 @@ rigiStatus rigiProfilerStart(int device, const char* path) {
     require(path, "path");
     Device& d = timed_device(device, "a profile");
     auto profiler = std::make_unique<Profiler>(std::make_unique<OutputFile>(path), d.chip, device, Library::get().override_path);
-    d.queue.submit([&d, profiler = std::move(profiler)]() mutable { d.profile_with(std::move(profiler)); }, true);
+    d.queue.submit([&d, profiler = std::move(profiler)]() mutable { d.profile_with(std::move(profiler)); }, rigi::Queue::kAlways);
     return RIGI_SUCCESS;
   });
 }
@@ -94,7 +94,7 @@ rigiStatus rigiTraceStart(int device, const char* path) {
   return guarded(__func__, [&] {
     require(path, "path");
     Device& d = timed_device(device, "a trace");
-    d.queue.submit([&d, file = std::make_unique<OutputFile>(path)]() mutable { d.trace_to(std::move(file)); }, true);
+    d.queue.submit([&d, file = std::make_unique<OutputFile>(path)]() mutable { d.trace_to(std::move(file)); }, rigi::Queue::kAlways);
     return RIGI_SUCCESS;
   });
 }

@@ -146,7 +146,7 @@ rigiStatus rigiEventRecord(rigiEvent_t event, rigiStream_t stream) {
       return RIGI_SUCCESS;
     }
     // Always: who waits for an event of a device that faults meanwhile must not wait for ever.
-    record->sequence = s->device->queue.submit([s, record] { record->cycles = s->clock; }, true);
+    record->sequence = s->device->queue.submit([s, record] { record->cycles = s->clock; }, rigi::Queue::kAlways);
     s->submitted(record->sequence);
     e->latest = std::move(record);
     return RIGI_SUCCESS;
@@ -200,7 +200,7 @@ rigiStatus rigiLaunchHostFunc(rigiStream_t stream, void (*function)(void*), void
       if (Capture::add(s, command)) return RIGI_SUCCESS;
     }
     // Always: the function may release what its caller holds, whatever became of the work before it.
-    s->submitted(s->device->queue.submit([s, function, data] { function(data); }, true));
+    s->submitted(s->device->queue.submit([s, function, data] { function(data); }, rigi::Queue::kAlways | rigi::Queue::kOwnThread));
     return RIGI_SUCCESS;
   });
 }

@@ -69,6 +69,7 @@ void Cores::run(const Program& program, Schedule* schedule, bool data, Checker* 
     context.op = nullptr;
     context.faulted = false;
     context.origins.clear();
+    context.loads.begin(checker == nullptr ? least_lazy_ : LazyLoads::kNever);
     states_[c].adds.clear();
   }
   program_ = &program;
@@ -122,6 +123,7 @@ void Cores::run_core(void* cores, uint32_t core) {
   };
   try {
     self.program_->run(self.phase_, &context.core);
+    context.loads.end_phase(self.phase_ + 1 == self.program_->phases(), *context.state);
   } catch (const Fault& fault) {
     stop(fault);
   } catch (const std::exception& error) {
@@ -157,7 +159,7 @@ void Cores::issue(void* state, const rigi_instr* instr) {
   if (context.checker != nullptr) context.checker->instruction(self.site(context), *instr);
   if (context.schedule != nullptr) context.schedule->add(context.core.id, *instr);
   if (self.data_) {
-    execute(*instr, *context.state);
+    context.loads.execute(*instr, *context.state);
   } else {
     context.origins.note(*instr);
   }
@@ -187,6 +189,7 @@ uint64_t Cores::scalar_read(void* state, uint32_t sram, uint32_t bytes) {
   if (context.checker != nullptr) context.checker->scalar_read(self.site(context), sram, bytes);
   if (context.schedule != nullptr) context.schedule->scalar_read(context.core.id, sram, bytes);
   if (!self.data_) return context.origins.read(sram, bytes);
+  context.loads.read(sram, bytes, *context.state);
   uint64_t value = 0;
   std::memcpy(&value, context.state->sram + sram, bytes);
   return value;

@@ -9,6 +9,7 @@
 #include "../strict/check.hpp"
 #include "../timing/schedule.hpp"
 #include "crew.hpp"
+#include "lazy.hpp"
 #include "mapping.hpp"
 #include "origins.hpp"
 #include "rigi_kernel.h"
@@ -58,6 +59,7 @@ class Cores {
     const char* op;   // the current instruction's
     int64_t* budget;  // see charge()
     Origins origins;  // without data
+    LazyLoads loads;
     bool faulted;
     std::string fault;
   };
@@ -73,6 +75,7 @@ class Cores {
   const Chip& chip_;
   Crew& crew_;
   const HbmRange hbm_;
+  const uint64_t least_lazy_ = LazyLoads::least_by_default();
   Mapping sram_;
   std::vector<CoreState> states_;
   std::unique_ptr<Context[]> contexts_;

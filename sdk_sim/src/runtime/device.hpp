@@ -36,9 +36,9 @@ class Device {
 
   /// Puts work into the queue that `stream` is to wait for. Throws if the device is faulted. `body` gets no arguments.
   template <typename Body>
-  void submit(Stream& stream, Body&& body) {
+  void submit(Stream& stream, Body&& body, unsigned how = 0) {
     queue.check();
-    stream.submitted(queue.submit(std::forward<Body>(body)));
+    stream.submitted(queue.submit(std::forward<Body>(body), how));
   }
   /// Whether this device has memory or threads: a forked child could not use it.
   bool started() const { return memory.started() || queue.submitted() != 0; }

@@ -205,6 +205,8 @@ void Capture::refuse(const Stream& stream, const char* what) {
 GraphExec::GraphExec(const Graph& graph)
     : device(*graph.device), lanes_(std::make_shared<Lanes>()), nodes_(std::make_shared<std::vector<GraphNode>>(graph.nodes)) {
   for (uint32_t lane = 1; lane < graph.lanes; ++lane) lanes_->push_back(std::make_unique<Stream>(graph.device, false));
+  calls_host_ = std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                            [](const GraphNode& node) { return dynamic_cast<const HostCommand*>(node.command.get()) != nullptr; });
 }
 
 std::shared_ptr<Command> GraphExec::node(size_t index) {
@@ -224,8 +226,12 @@ void GraphExec::replace(size_t index, std::unique_ptr<Command> command) {
 void GraphExec::launch(const std::shared_ptr<Stream>& stream) {
   const std::lock_guard lock(mutex_);
   const rigiMode mode = device.mode;
-  device.submit(*stream, [this_device = &device, lanes = lanes_, nodes = std::shared_ptr<const std::vector<GraphNode>>(nodes_), stream,
-                          mode] { run_nodes(*nodes, *lanes, *this_device, *stream, mode); });
+  device.submit(
+      *stream,
+      [this_device = &device, lanes = lanes_, nodes = std::shared_ptr<const std::vector<GraphNode>>(nodes_), stream, mode] {
+        run_nodes(*nodes, *lanes, *this_device, *stream, mode);
+      },
+      calls_host_ ? Queue::kOwnThread : 0U);
 }
 
 }  // namespace rigi

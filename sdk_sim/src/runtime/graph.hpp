@@ -47,6 +47,7 @@ class GraphExec {
   const std::shared_ptr<Lanes> lanes_;
   std::mutex mutex_;
   std::shared_ptr<std::vector<GraphNode>> nodes_;
+  bool calls_host_ = false;
 };
 
 /// A capture in progress. Streams of the device join it by waiting for an event recorded in it. For every stream it keeps how many

@@ -28,7 +28,7 @@ void Queue::throw_fault() const {
   throw Error(RIGI_ERROR_KERNEL_FAULT, fault_ + " (device " + std::to_string(device_) + " refuses work until rigiDeviceReset)");
 }
 
-uint64_t Queue::push(std::unique_ptr<Work> work, bool always) {
+uint64_t Queue::push(std::unique_ptr<Work> work, unsigned how) {
   // A submitter that runs far ahead waits, so that queued work cannot fill the host's memory.
   if (const uint64_t ahead = submitted(); !in_work() && ahead > kMostPending && !done(ahead - kMostPending)) wait(ahead - kMostPending / 2);
   std::unique_lock lock(mutex_);
@@ -40,10 +40,10 @@ uint64_t Queue::push(std::unique_ptr<Work> work, bool always) {
   const uint64_t sequence = submitted_.load(std::memory_order_relaxed) + 1;
   submitted_.store(sequence, std::memory_order_release);
   work->sequence_ = sequence;
-  work->always_ = always;
+  work->how_ = how;
   (first_ == nullptr ? first_ : last_->next_) = work.get();
   last_ = work.release();
-  const bool wake = sleeping_;
+  const bool wake = sleeping_ && !running_;
   lock.unlock();
   if (wake) arrived_.notify_one();
   return sequence;
@@ -56,24 +56,30 @@ void Queue::loop() {
       // Launches mostly come in bursts: look a little longer before going to sleep.
       const uint64_t seen = submitted_.load(std::memory_order_relaxed);
       lock.unlock();
-      spin_until([&] { return submitted_.load(std::memory_order_relaxed) != seen; }, microseconds(10));
+      const bool news = spin_until([&] { return submitted_.load(std::memory_order_relaxed) != seen; }, microseconds(10));
       lock.lock();
+      if (news && first_ == nullptr) continue;  // who waits for it did it
     }
     sleeping_ = true;
     arrived_.wait(lock, [this] { return stopping_ || (first_ != nullptr && !running_); });
     sleeping_ = false;
     if (stopping_) return;
-    std::unique_ptr<Work> work(first_);
-    first_ = work->next_;
-    running_ = true;
-    lock.unlock();
-    const uint64_t sequence = work->sequence_;
-    execute(*work, sequence, work->always_);
-    work.reset();
-    lock.lock();
-    running_ = false;
-    complete(sequence);
+    run_first(lock);
   }
+}
+
+// Called with the mutex held, while nothing runs.
+void Queue::run_first(std::unique_lock<std::mutex>& lock) {
+  std::unique_ptr<Work> work(first_);
+  first_ = work->next_;
+  running_ = true;
+  lock.unlock();
+  const uint64_t sequence = work->sequence_;
+  execute(*work, sequence, (work->how_ & kAlways) != 0);
+  work.reset();
+  lock.lock();
+  running_ = false;
+  complete(sequence);
 }
 
 void Queue::execute(Work& work, uint64_t sequence, bool always) {
@@ -115,26 +121,37 @@ uint64_t Queue::begin_inline() {
 }
 
 void Queue::end_inline(uint64_t sequence) {
-  bool wake;
-  {
-    const std::lock_guard lock(mutex_);
-    running_ = false;
-    complete(sequence);
-    wake = first_ != nullptr && sleeping_;
-  }
-  if (wake) arrived_.notify_one();
+  const std::lock_guard lock(mutex_);
+  running_ = false;
+  complete(sequence);
+  wake_worker();
 }
 
+// Waking another thread takes longer than many a launch, so who has to wait does the work itself if nobody is at it.
 void Queue::wait(uint64_t sequence) {
   refuse_own_thread();
   if (done(sequence)) return;
-  if (spin_until([&] { return done(sequence); }, microseconds(3))) return;
   std::unique_lock lock(mutex_);
   while (!done(sequence)) {
     if (stopping_) throw Error(RIGI_ERROR_INTERNAL, "the process is exiting; queued work was dropped");
+    if (!running_ && first_ != nullptr && (first_->how_ & kOwnThread) == 0 && !in_work()) {
+      run_first(lock);
+      continue;
+    }
+    lock.unlock();
+    const bool soon = spin_until([&] { return done(sequence); }, microseconds(3));
+    lock.lock();
+    if (soon) continue;
+    wake_worker();
     if (sequence < awaited_.load(std::memory_order_relaxed)) awaited_.store(sequence, std::memory_order_relaxed);
     progress_.wait(lock);
   }
+  wake_worker();
+}
+
+// Called with the mutex held by a thread that will run nothing more.
+void Queue::wake_worker() {
+  if (first_ != nullptr && sleeping_ && !running_) arrived_.notify_one();
 }
 
 void Queue::reset() {

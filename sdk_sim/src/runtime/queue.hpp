@@ -21,20 +21,22 @@ class Work {
   friend class Queue;
   Work* next_ = nullptr;
   uint64_t sequence_ = 0;
-  bool always_ = false;
+  unsigned how_ = 0;
 };
 
 /// Work in order of submission, one piece at a time, numbered 1, 2, ... A piece that throws makes the queue faulted: what
-/// follows is skipped, except work marked `always`, until reset(). Thread-safe.
+/// follows is skipped, except work marked kAlways, until reset(). Thread-safe.
 class Queue {
  public:
   explicit Queue(int device) : device_(device) {}
 
-  /// Returns the sequence number. `body` runs later, in the queue's thread. With `always` it also runs on a faulted device.
+  enum : unsigned { kAlways = 1, kOwnThread = 2 };
+  /// Returns the sequence number. `body` runs later, in the queue's thread or in one that waits. With kAlways it also runs on a faulted
+  /// device; with kOwnThread (it calls what is not ours) never in a waiting thread.
   template <typename Body>
-  uint64_t submit(Body&& body, bool always = false) {
+  uint64_t submit(Body&& body, unsigned how = 0) {
     auto work = std::make_unique<WorkOf<std::decay_t<Body>>>(std::forward<Body>(body));
-    return push(std::move(work), always);
+    return push(std::move(work), how);
   }
   /// Runs `body` in its turn and returns when it is done; at once in this thread if nothing is ahead of it.
   template <typename Body>
@@ -78,12 +80,14 @@ class Queue {
     Body body_;
   };
 
-  uint64_t push(std::unique_ptr<Work> work, bool always);
+  uint64_t push(std::unique_ptr<Work> work, unsigned how);
   uint64_t begin_inline();
   void end_inline(uint64_t sequence);
   void execute(Work& work, uint64_t sequence, bool always);
   void complete(uint64_t sequence);
+  void wake_worker();
   void loop();
+  void run_first(std::unique_lock<std::mutex>& lock);
   void refuse_own_thread() const;
   [[noreturn]] void throw_fault() const;
 

@@ -1,0 +1,285 @@
+// The matrix engine with few rows: B is read only once, so it skips its panel (see mma.cpp).
+#pragma once
+
+#include "pack.hpp"
+
+namespace rigi::RIGI_ISA_NS {
+namespace few {
+
+#if defined(RIGI_ISA_AVX512)
+constexpr int kTransposedRows = 8, kDirectRows = 4, kWideNv = 4;
+#elif defined(RIGI_ISA_AVX2)
+constexpr int kTransposedRows = 4, kDirectRows = 3, kWideNv = 2;
+#else
+constexpr int kTransposedRows = 1, kDirectRows = 1, kWideNv = 2;
+#endif
+
+// B [N, K]: words of 16 rows of B are transposed in registers and used at once. What a word holds, a type tells: kSteps vectors that
+// follow each other in K, each of which meets a word of A.
+struct FloatWords : FloatMac {
+  RIGI_INLINE F begin(F c, int32_t) { return c; }
+};
+template <class Halves>
+struct PairWords : FloatWords {
+  static constexpr int kSteps = 2, kBytes = 2;
+  template <int STEP>
+  RIGI_INLINE F get(I x) {
+    return STEP == 0 ? Halves::low(x) : Halves::high(x);
+  }
+};
+template <int DTYPE>
+struct QuadWords : FloatWords {
+  static constexpr int kSteps = 4, kBytes = 1;
+  template <int STEP>
+  RIGI_INLINE F get(I x) {
+    const I byte = shr<8 * STEP>(x) & isplat(0xff);
+    return DTYPE == RIGI_E4M3 ? widen_small<3, 4>(byte, 0x7f, false) : half_to_f(shl<8>(byte));
+  }
+};
+// int8: a step is the pair of every second byte. 128 is added to each, which spares spreading signs, and what that adds to the sums,
+// 128 times the sum of A's row, is taken off before.
+struct ByteWords : IntMac {
+  static constexpr int kSteps = 2, kBytes = 1;
+  RIGI_INLINE I begin(I c, int32_t sum) { return c - isplat(static_cast<int32_t>(static_cast<uint32_t>(sum) * 128U)); }
+  template <int STEP>
+  RIGI_INLINE I get(I x) {
+    return shr<8 * STEP>(x ^ isplat(static_cast<int32_t>(0x80808080))) & isplat(0x00ff00ff);
+  }
+};
+
+/// A as words, `lda` a row, and (int8) the sum of each row.
+template <class Word>
+struct WordsOfA {
+  const Word* words;
+  int64_t lda;
+  int32_t sums[kTransposedRows];
+};
+
+WordsOfA<float> widen_a(const rigi_instr& i, const uint8_t* sram) {
+  const int64_t lda = (i.depth + 15) & ~15U;
+  auto* words = static_cast<float*>(scratch(Scratch::kPanelA, static_cast<size_t>(i.rows * lda + kLanes) * 4));
+  for (int64_t m = 0; m < i.rows; ++m) widen_row(i.a.dtype, sram + i.a.addr + m * i.a.stride, static_cast<int>(i.depth), words + m * lda);
+  return {words, lda, {}};
+}
+
+WordsOfA<int32_t> pair_a(const rigi_instr& i, const uint8_t* sram) {
+  const int64_t lda = (i.depth + 3) / 4 * 2;
+  auto* words = static_cast<int32_t*>(scratch(Scratch::kPanelA, static_cast<size_t>(i.rows * lda) * 4));
+  WordsOfA<int32_t> a{words, lda, {}};
+  for (int64_t m = 0; m < i.rows; ++m) {
+    const auto* row = reinterpret_cast<const int8_t*>(sram + i.a.addr + m * i.a.stride);
+    const auto at = [&](int64_t k) { return k < i.depth ? row[k] : 0; };
+    const auto pair = [](int low, int high) { return static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (low & 0xffff)); };
+    for (int64_t k = 0; k < i.depth; k += 4) {
+      words[m * lda + k / 2] = pair(at(k), at(k + 2));
+      words[m * lda + k / 2 + 1] = pair(at(k + 1), at(k + 3));
+      a.sums[m] += at(k) + at(k + 1) + at(k + 2) + at(k + 3);
+    }
+  }
+  return a;
+}
+
+/// acc[m] += a[m] * b over the first `steps` steps of a word of B.
+template <class Type, int M, int STEP = 0>
+RIGI_INLINE void use_word(I word, const typename Type::Word* a, int64_t lda, int64_t steps, typename Type::V* acc) {
+  if constexpr (STEP < Type::kSteps) {
+    if (STEP >= steps) return;
+    const typename Type::V column = Type::template get<STEP>(word);
+    RIGI_UNROLL
+    for (int m = 0; m < M; ++m) acc[m] = Type::mac(acc[m], Type::broadcast(a + m * lda + STEP), column);
+    use_word<Type, M, STEP + 1>(word, a, lda, steps, acc);
+  }
+}
+
+// Asks for rows of B that the next columns will read, row after row: that order the host's own prefetchers understand and help with. After
+// the last columns come, most likely, the first ones again further along K: the next mma.
+class Ahead {
+ public:
+  Ahead(const Matrix& b, int64_t row, int64_t rows, int64_t bytes)
+      : p_(row < rows ? b.base + row * b.stride : b.base + bytes),
+        stride_(b.stride),
+        rows_(row < rows ? rows - row : rows),
+        bytes_(bytes) {}
+  [[gnu::always_inline]] void lines(int n) {
+    for (int l = 0; l < n && rows_ > 0; ++l) {
+      __builtin_prefetch(p_ + at_, 0, 2);
+      at_ += 64;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      p_ += stride_;
+      --rows_;
+    }
+  }
+
+ private:
+  const uint8_t* p_;
+  int64_t stride_, rows_, bytes_, at_ = 0;
+};
+
+/// Columns n to n + cols of C, cols at most GROUPS * 16: two groups keep the processor busy where one chain of sums would not.
+template <class Type, int M, int GROUPS>
+void columns(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type::Word>& a, int64_t n, int64_t cols, uint8_t* c) {
+  constexpr int64_t step = kTransposeWords * 4;
+  const int64_t bytes = int64_t{i.depth} * Type::kBytes;
+  const uint8_t* rows[GROUPS][kLanes];
+  typename Type::V acc[GROUPS][M];
+  alignas(64) typename Type::Word lane[kLanes] = {};
+  const auto place = [&](int g, int m) RIGI_LAMBDA { return c + m * i.dst.stride + (n + g * kLanes) * 4; };
+  const auto size = [&](int g) RIGI_LAMBDA { return static_cast<size_t>(smaller(cols - g * kLanes, kLanes)) * 4; };
+  RIGI_UNROLL
+  for (int g = 0; g < GROUPS; ++g) {
+    for (int r = 0; r < kLanes; ++r) {
+      rows[g][r] = b.base + (n + smaller(g * kLanes + r, cols - 1)) * b.stride;
+    }
+    RIGI_UNROLL
+    for (int m = 0; m < M; ++m) {
+      if ((i.flags & RIGI_ACCUMULATE) != 0) __builtin_memcpy(lane, place(g, m), size(g));
+      acc[g][m] = Type::begin(load(lane), a.sums[m]);
+    }
+  }
+  const typename Type::Word* words_a = a.words;
+  Ahead ahead(b, n + GROUPS * kLanes, i.cols, bytes);
+  int64_t at = 0;
+  for (; at + step <= bytes; at += step, words_a += kTransposeWords * Type::kSteps) {
+    RIGI_UNROLL
+    for (int g = 0; g < GROUPS; ++g) {
+      I words[kTransposeWords];
+      ahead.lines(kLanes);
+      transpose16(rows[g], at, words);
+      RIGI_UNROLL
+      for (int j = 0; j < kTransposeWords; ++j) use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, Type::kSteps, acc[g]);
+    }
+  }
+  for (int g = 0; g < GROUPS && at < bytes; ++g) {
+    alignas(64) uint8_t tail[kLanes][step] = {};
+    const uint8_t* tail_rows[kLanes];
+    for (int r = 0; r < kLanes; ++r) {
+      __builtin_memcpy(tail[r], rows[g][r] + at, static_cast<size_t>(bytes - at));
+      tail_rows[r] = tail[r];
+    }
+    I words[kTransposeWords];
+    transpose16(tail_rows, 0, words);
+    // Floats stop exactly at the end of K: adding a product of zeros would make +0 of -0.
+    const int64_t steps = Type::kSteps * Type::kBytes == 4 ? (bytes - at) / Type::kBytes : (bytes - at + 3) / 4 * Type::kSteps;
+    for (int j = 0; j * Type::kSteps < steps; ++j) {
+      use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, steps - j * Type::kSteps, acc[g]);
+    }
+  }
+  RIGI_UNROLL
+  for (int g = 0; g < GROUPS; ++g) {
+    RIGI_UNROLL
+    for (int m = 0; m < M; ++m) {
+      store(lane, Type::finish(acc[g][m]));
+      __builtin_memcpy(place(g, m), lane, size(g));
+    }
+  }
+}
+
+template <class Type, int... ROWS>
+void transposed(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type::Word>& a, uint8_t* c, Sequence<ROWS...>) {
+  using Fn = void (*)(const rigi_instr&, const Matrix&, const WordsOfA<typename Type::Word>&, int64_t, int64_t, uint8_t*);
+  static constexpr Fn one[] = {columns<Type, ROWS, 1>...};
+  static constexpr Fn two[] = {columns < Type, ROWS, ROWS <= kTransposedRows / 2 ? 2 : 1 > ...};
+  const int64_t wide = i.rows <= kTransposedRows / 2 ? 2 * kLanes : kLanes;
+  int64_t n = 0;
+  for (; n + kLanes < i.cols; n += wide) two[i.rows - 1](i, b, a, n, smaller(wide, i.cols - n), c);
+  if (n < i.cols) one[i.rows - 1](i, b, a, n, i.cols - n, c);
+}
+
+/// Few rows against B [K, N]: NV vectors of C at a time, B widened as it is read. `cols` counts the columns of the last vector.
+template <int DTYPE, int M, int NV>
+void columns_direct(const rigi_instr& i, const float* a, int64_t lda, const uint8_t* b, int64_t stride, uint8_t* c, int cols) {
+  constexpr int kBytes = DTYPE == RIGI_BF16 || DTYPE == RIGI_F16 ? 2 : 1;
+  F acc[M][NV];
+  alignas(64) float lane[kLanes] = {};
+  alignas(64) uint8_t edge[64] = {};
+  const bool accumulate = (i.flags & RIGI_ACCUMULATE) != 0;
+  const size_t last = static_cast<size_t>(cols);
+  RIGI_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RIGI_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      acc[m][v] = splat(0.0F);
+      if (!accumulate) continue;
+      __builtin_memcpy(lane, c + m * i.dst.stride + v * 64, v == NV - 1 ? last * 4 : 64);
+      acc[m][v] = load_f(lane);
+    }
+  }
+  for (int64_t k = 0; k < i.depth; ++k) {
+    const uint8_t* row = b + k * stride;
+    F column[NV];
+    RIGI_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      const uint8_t* p = row + v * kBytes * kLanes;
+      if (v == NV - 1 && cols < kLanes) {
+        __builtin_memcpy(edge, p, last * kBytes);
+        p = edge;
+      }
+      column[v] = load_float<DTYPE>(p);
+    }
+    RIGI_UNROLL
+    for (int m = 0; m < M; ++m) {
+      const F x = splat(a[m * lda + k]);
+      RIGI_UNROLL
+      for (int v = 0; v < NV; ++v) acc[m][v] = fma(x, column[v], acc[m][v]);
+    }
+  }
+  RIGI_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RIGI_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      store_f(lane, canonical(acc[m][v]));
+      __builtin_memcpy(c + m * i.dst.stride + v * 64, lane, v == NV - 1 ? last * 4 : 64);
+    }
+  }
+}
+
+template <int DTYPE, int... ROWS>
+void direct(const rigi_instr& i, const Matrix& b, const float* a, int64_t lda, uint8_t* c, Sequence<ROWS...>) {
+  using Fn = void (*)(const rigi_instr&, const float*, int64_t, const uint8_t*, int64_t, uint8_t*, int);
+  static constexpr Fn wide[] = {columns_direct<DTYPE, ROWS, kWideNv>...};
+  static constexpr Fn narrow[] = {columns_direct<DTYPE, ROWS, 1>...};
+  const int64_t bytes = element_bytes(DTYPE);
+  int64_t n = 0;
+  for (; n + kWideNv * kLanes <= i.cols; n += kWideNv * kLanes) {
+    wide[i.rows - 1](i, a, lda, b.base + n * bytes, b.stride, c + n * 4, kLanes);
+  }
+  for (; n < i.cols; n += kLanes) {
+    narrow[i.rows - 1](i, a, lda, b.base + n * bytes, b.stride, c + n * 4, static_cast<int>(smaller(kLanes, i.cols - n)));
+  }
+}
+
+template <class Type, int DTYPE>
+void floats(const rigi_instr& i, uint8_t* sram, const Matrix& b) {
+  const WordsOfA<float> a = widen_a(i, sram);
+  uint8_t* c = sram + i.dst.addr;
+  if ((i.flags & RIGI_TRANS_B) != 0) {
+    transposed<Type>(i, b, a, c, Counts<kTransposedRows>{});
+  } else {
+    direct<DTYPE>(i, b, a.words, a.lda, c, Counts<kDirectRows>{});
+  }
+}
+
+}  // namespace few
+
+/// Whether the instruction had few enough rows to be carried out here.
+RIGI_INLINE bool few_rows(const rigi_instr& i, uint8_t* sram, const Matrix& b) {
+  const bool transposed = (i.flags & RIGI_TRANS_B) != 0;
+  if (static_cast<int64_t>(i.rows) > (transposed ? few::kTransposedRows : few::kDirectRows)) return false;
+  switch (b.dtype) {
+    case RIGI_BF16:
+      return few::floats<few::PairWords<BfloatWords>, RIGI_BF16>(i, sram, b), true;
+    case RIGI_F16:
+      return few::floats<few::PairWords<HalfWords>, RIGI_F16>(i, sram, b), true;
+    case RIGI_E4M3:
+      return few::floats<few::QuadWords<RIGI_E4M3>, RIGI_E4M3>(i, sram, b), true;
+    case RIGI_E5M2:
+      return few::floats<few::QuadWords<RIGI_E5M2>, RIGI_E5M2>(i, sram, b), true;
+    default:
+      if (!transposed) return false;
+      few::transposed<few::ByteWords>(i, b, few::pair_a(i, sram), sram + i.dst.addr, Counts<few::kTransposedRows>{});
+      return true;
+  }
+}
+
+}  // namespace rigi::RIGI_ISA_NS
