@@ -166,7 +166,7 @@ def gemm(tiling: Tiling, epilogue: str) -> Any:
 # tiles are as large as the scratchpad allows. Measured with `rigi bench gemm`.
 MANY = 1 << 40
 TABLE: list[tuple[str, Tiling, dict[str, list[int]]]] = [
-    ("m16", Tiling(gm=1, gn=16, bm=16, bn=128, bk=512), {"m": [1, 16]}),
+    ("m16", Tiling(gm=1, gn=16, bm=16, bn=128, bk=1024), {"m": [1, 16]}),
     ("m128", Tiling(gm=1, gn=16, bm=128, bn=512, bk=256), {"m": [17, 128]}),
     ("m256", Tiling(gm=1, gn=16, bm=256, bn=896, bk=128), {"m": [129, 256], "n": [2048, MANY]}),
     ("t128", Tiling(gm=4, gn=4, bm=128, bn=1024, bk=128), {"m": [129, 512]}),
