@@ -15,7 +15,7 @@ from benchmarks.timing.reference_schedule import compare, read_trace
 from benchmarks.timing.timed_device import TIMED, Device, Run
 
 HERE = Path(__file__).parent
-MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase"]}
+MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase", "peek"]}
 
 
 @pytest.fixture(scope="module")

@@ -75,13 +75,23 @@ void chase(rigi_core* c, const rigi_word* args) {
   core.store(hbm(args[1].ptr, 64), sram(0, 64, RIGI_I32), 1, 64);
 }
 
+// peek(x, out, at): loads 32 KiB of x, reads the int32 at byte `at` of them as a scalar and stores it 16 times.
+void peek(rigi_core* c, const rigi_word* args) {
+  Core core(c);
+  if (core.id() != 0) return;
+  core.load(sram(0, kRow, RIGI_I32), hbm(args[0].ptr, kRow), 32, kRow);
+  const auto value = core.scalar_read<int32_t>(args[2].i64);
+  core.fill(sram(1 << 16, 64, RIGI_I32), value, 1, 16);
+  core.store(hbm(args[1].ptr, 64), sram(1 << 16, 64, RIGI_I32), 1, 64);
+}
+
 constexpr rigi_phase kAdd[] = {add}, kRotate[] = {rotate_send, rotate_store}, kSum[] = {sum}, kFaulty[] = {quiet, faulty},
-                     kChase[] = {chase};
+                     kChase[] = {chase}, kPeek[] = {peek};
 constexpr rigi_kernel_desc kKernels[] = {
     {"add", 3, 2048, 1, kAdd},      {"rotate", 2, 2048, 2, kRotate}, {"sum", 2, 1024, 1, kSum},
-    {"faulty", 1, 128, 2, kFaulty}, {"chase", 3, 64, 1, kChase},
+    {"faulty", 1, 128, 2, kFaulty}, {"chase", 3, 64, 1, kChase},     {"peek", 3, 66000, 1, kPeek},
 };
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) const rigi_module_desc rigi_module = {RIGI_ABI_VERSION, 5, kKernels};
+extern "C" __attribute__((visibility("default"))) const rigi_module_desc rigi_module = {RIGI_ABI_VERSION, 6, kKernels};

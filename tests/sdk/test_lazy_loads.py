@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import sdk_sim
 
 NEVER = 1 << 60
 
@@ -35,3 +38,10 @@ def test_random_programs_cannot_tell(least: int, threads: int) -> None:
 @pytest.mark.slow
 def test_many_random_programs_cannot_tell() -> None:
     assert digests(1000, 1600, 2, 1) == digests(1000, 1600, 2, NEVER)
+
+
+@pytest.mark.parametrize("at", [0, 1020, 32764])
+def test_a_scalar_is_read_from_a_load_that_waits(module, at):
+    x, out = sdk_sim.Buffer.from_numpy(np.arange(8192, dtype=np.int32) + 7), sdk_sim.malloc(64)
+    sdk_sim.launch(module.kernel("peek"), [x, out, at])
+    assert (out.to_numpy(np.int32) == at // 4 + 7).all()

@@ -20,14 +20,16 @@ void copy_rows(uint8_t* dst, int64_t dst_stride, const uint8_t* src, int64_t src
 uint64_t indexed_row(const rigi_instr& i, const uint8_t* index, int64_t r, const CoreState& core, const char* operand) {
   int32_t at;
   std::memcpy(&at, index + r * 4, 4);
-  const std::string where =
-      std::string(op_name(i.op)) + ": row " + std::to_string(r) + " of the index list (operand " + operand + ") is " + std::to_string(at);
-  if (at < 0) throw Fault(where + "; indices must be 0 or more", "out_of_bounds", operand);
-  const uint64_t address = i.hbm + static_cast<uint64_t>(int64_t{at} * i.hbm_stride);
+  const auto where = [&] {
+    return std::string(op_name(i.op)) + ": row " + std::to_string(r) + " of the index list (operand " + operand + ") is " +
+           std::to_string(at);
+  };
+  if (at < 0) throw Fault(where() + "; indices must be 0 or more", "out_of_bounds", operand);
+  const uint64_t address = i.hbm + static_cast<uint64_t>(at) * static_cast<uint64_t>(i.hbm_stride);  // wraps, and then leaves the HBM
   const uint64_t offset = address - core.hbm_base;
   if (core.hbm_bytes != 0 && (offset >= core.hbm_bytes || i.cols > core.hbm_bytes - offset)) {
     const int64_t rows = i.hbm_stride <= 0 ? 0 : static_cast<int64_t>(core.hbm_base + core.hbm_bytes - i.hbm - i.cols) / i.hbm_stride;
-    throw Fault(where + ", which leaves the HBM of the device; with a row pitch of " + std::to_string(i.hbm_stride) +
+    throw Fault(where() + ", which leaves the HBM of the device; with a row pitch of " + std::to_string(i.hbm_stride) +
                     " bytes the largest possible index is " + std::to_string(rows),
                 "out_of_bounds", operand);
   }

@@ -130,7 +130,7 @@ Cost dma_cost(const rigi_instr& i, const Chip& chip) {
   const bool indexed = i.op == RIGI_GATHER || i.op == RIGI_SCATTER;
   const uint64_t busy = chip.dma_setup + ceil_div(i.rows * row_bytes, chip.dma_bytes_per_cycle) +
                         (indexed ? uint64_t{chip.dma_cycles_per_index} * i.rows : 0);
-  Cost cost{static_cast<uint32_t>(busy), chip.dma_latency, 0, 0, 0};
+  Cost cost{busy, chip.dma_latency, 0, 0, 0};
   if (i.op == RIGI_FILL) {
     cost.latency = 0;
   } else if (i.op == RIGI_SEND) {
@@ -152,7 +152,7 @@ Cost cost_of(const rigi_instr& i, const Chip& chip) {
     case Engine::Matrix: {
       const uint64_t k = dtype_bytes(i.a.dtype) == 1 ? chip.matrix_k8 : chip.matrix_k16;
       const uint64_t busy = ceil_div(i.depth, k) * ceil_div(i.cols, chip.matrix_n) * std::max(i.rows, chip.matrix_min_m);
-      return {static_cast<uint32_t>(busy), chip.matrix_latency, 0, 0, 0};
+      return {busy, chip.matrix_latency, 0, 0, 0};
     }
     case Engine::Vector: {
       uint64_t n = i.rows * round_up(i.cols, chip.vector_row_pad);
@@ -162,11 +162,11 @@ Cost cost_of(const rigi_instr& i, const Chip& chip) {
       if (i.op == RIGI_BINARY && i.fn == RIGI_DIV) passes = chip.passes_div;
       if (i.op == RIGI_TRANSPOSE) passes = chip.passes_transpose;
       if (i.op == RIGI_TOPK) passes = i.depth;
-      return {static_cast<uint32_t>(chip.vector_setup + passes * ceil_div(n, chip.vector_lanes)), chip.vector_latency, 0, passes, n};
+      return {chip.vector_setup + passes * ceil_div(n, chip.vector_lanes), chip.vector_latency, 0, passes, n};
     }
     default: {
       const uint64_t n = i.rows * round_up(i.cols, chip.act_row_pad);
-      return {static_cast<uint32_t>(chip.act_setup + ceil_div(n, chip.act_lanes)), chip.act_latency, 0, 1, n};
+      return {chip.act_setup + ceil_div(n, chip.act_lanes), chip.act_latency, 0, 1, n};
     }
   }
 }

@@ -34,7 +34,8 @@ Access access_of(const rigi_instr& i);
 
 /// Cycles the engine is busy and the result takes afterwards, and the bytes asked of HBM (pieces padded to bursts).
 struct Cost {
-  uint32_t busy, latency;
+  uint64_t busy;
+  uint32_t latency;
   uint64_t hbm_bytes;
   uint32_t passes;  // vector and activation engines
   uint64_t elements;

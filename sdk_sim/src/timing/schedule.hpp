@@ -26,7 +26,8 @@ struct Node {
   uint8_t op, fn, dtype;
   uint8_t num_reads, num_writes;
   uint16_t phase;
-  uint32_t busy, latency;
+  uint64_t busy;
+  uint32_t latency;
   uint32_t rows, cols, depth;
   uint32_t passes;
   uint64_t elements;  // vector and activation engines
