@@ -8,14 +8,7 @@ using rigi::Device;
 using rigi::Error;
 using rigi::guarded;
 using rigi::Library;
-
-namespace {
-
-void require(const void* result, const char* name) {
-  if (result == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
-}
-
-}  // namespace
+using rigi::require;
 
 extern "C" {
 

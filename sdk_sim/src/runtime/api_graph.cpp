@@ -8,15 +8,8 @@ using rigi::Graph;
 using rigi::GraphExec;
 using rigi::guarded;
 using rigi::Library;
+using rigi::require;
 using rigi::Stream;
-
-namespace {
-
-void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
-}
-
-}  // namespace
 
 extern "C" {
 

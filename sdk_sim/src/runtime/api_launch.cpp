@@ -13,15 +13,12 @@ using rigi::guarded;
 using rigi::Kernel;
 using rigi::Library;
 using rigi::Module;
+using rigi::require;
 using rigi::Stream;
 
 namespace {
 
 constexpr uint32_t kMostPhases = 4096;
-
-void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
-}
 
 // Instructions as data.
 class ListProgram final : public rigi::Program {

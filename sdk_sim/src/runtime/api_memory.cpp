@@ -11,6 +11,7 @@ using rigi::format_pointer;
 using rigi::guarded;
 using rigi::Library;
 using rigi::Memory;
+using rigi::require;
 using rigi::Stream;
 using rigi::Transfer;
 
@@ -20,10 +21,6 @@ namespace {
 constexpr size_t kStaged = size_t{64} << 10;
 // Zeros from this size on are fresh pages of the host instead of written ones: they cost nothing until used.
 constexpr size_t kFreshZeros = size_t{32} << 20;
-
-void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
-}
 
 // The device of a block that a copy reads or writes, null for host memory. Refuses what is not wholly inside one allocation.
 Device* device_of_block(Library& library, const void* pointer, size_t bytes, const char* name) {

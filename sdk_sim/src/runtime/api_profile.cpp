@@ -9,13 +9,10 @@ using rigi::guarded;
 using rigi::Library;
 using rigi::OutputFile;
 using rigi::Profiler;
+using rigi::require;
 using rigi::Stream;
 
 namespace {
-
-void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
-}
 
 // The device, if it is in a state in which there is time to be recorded.
 Device& timed_device(int device, const char* what) {

@@ -7,13 +7,10 @@ using rigi::Event;
 using rigi::guarded;
 using rigi::Library;
 using rigi::Record;
+using rigi::require;
 using rigi::Stream;
 
 namespace {
-
-void require(const void* result, const char* name) {
-  if (result == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
-}
 
 void refuse_captured(const Record& record) {
   if (record.capture_id != 0)

@@ -23,6 +23,11 @@ class Error : public std::runtime_error {
 /// Sets the text that rigiGetLastErrorString() returns to this thread, and passes the status through.
 rigiStatus fail(rigiStatus status, const std::string& text);
 
+/// Throws Error(INVALID_VALUE) if the argument called `name` is null.
+inline void require(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, std::string("`") + name + "` is null");
+}
+
 /// "1.5 GiB (1610612736 bytes)"
 std::string format_bytes(unsigned long long bytes);
 /// "0x7f..." as users see it in a debugger.

@@ -16,17 +16,13 @@ void give(const std::string& text, char** json) {
   if (*json == nullptr) throw std::bad_alloc();
 }
 
-void require(const char* const* json) {
-  if (json == nullptr) throw Error(RIGI_ERROR_INVALID_VALUE, "`json` is null");
-}
-
 }  // namespace
 
 extern "C" {
 
 rigiStatus rigiDeviceTakeFindings(int device, char** json) {
   return guarded(__func__, [&] {
-    require(json);
+    rigi::require(json, "json");
     Device& d = Library::get().device(device);
     d.queue.synchronize();
     give(d.findings.take(), json);
@@ -36,7 +32,7 @@ rigiStatus rigiDeviceTakeFindings(int device, char** json) {
 
 rigiStatus rigiDeviceGetAllocations(int device, char** json) {
   return guarded(__func__, [&] {
-    require(json);
+    rigi::require(json, "json");
     std::string text = "[";
     for (const Memory::Block& block : Library::get().device(device).memory.allocations()) {
       text += std::string(text.size() > 1 ? "," : "") + "{\"address\":" + std::to_string(block.address) +

@@ -1,6 +1,6 @@
 #include "findings.hpp"
 
-#include <cstdio>
+#include "../json.hpp"
 
 namespace rigi {
 
@@ -9,31 +9,21 @@ std::string describe(const Site& site) {
          " (" + site.op + ")";
 }
 
-std::string json_string(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char code[8];
-      std::snprintf(code, sizeof(code), "\\u%04x", static_cast<unsigned>(c));
-      out += code;
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
 void Findings::add(const std::string& kernel, const std::vector<Finding>& found) {
   const std::lock_guard lock(mutex_);
   for (const Finding& f : found) {
     if (json_.size() == kMost) return;
-    json_.push_back("{\"kind\":" + json_string(f.kind) + ",\"kernel\":" + json_string(kernel) + ",\"core\":" + std::to_string(f.site.core) +
-                    ",\"phase\":" + std::to_string(f.site.phase) + ",\"instruction\":" + std::to_string(f.site.index) +
-                    ",\"op\":" + json_string(f.site.op) + ",\"operand\":" + json_string(f.operand) +
-                    ",\"line\":" + std::to_string(f.site.line) + ",\"text\":" + json_string(f.text) + "}");
+    std::string& out = json_.emplace_back("{");
+    json::field(out, "kind", std::string(f.kind));
+    json::field(out, "kernel", kernel);
+    json::field(out, "core", f.site.core);
+    json::field(out, "phase", f.site.phase);
+    json::field(out, "instruction", f.site.index);
+    json::field(out, "op", std::string(f.site.op));
+    json::field(out, "operand", std::string(f.operand));
+    json::field(out, "line", f.site.line);
+    json::field(out, "text", f.text);
+    out += '}';
   }
 }
 

@@ -26,9 +26,6 @@ struct Finding {
 
 /// "core 3, phase 0, instruction 12 (load)"
 std::string describe(const Site& site);
-/// A JSON string with its quotes.
-std::string json_string(std::string_view text);
-
 /// The findings of a device until somebody takes them. Thread-safe.
 class Findings {
  public:
