@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -360,7 +361,9 @@ def test_allocations_are_listed_in_every_mode() -> None:
 @pytest.mark.parametrize(("kept", "said"), [("x", "allocation 1: 4.9 KiB (5000 bytes)"), ("None", "")])
 def test_leaks_are_listed_when_the_process_ends(kept: str, said: str) -> None:
     code = f"from sdk_sim import _rigi; x = _rigi.malloc(0, 5000); {kept} or _rigi.free(x)"
-    done = subprocess.run([sys.executable, "-c", code], env={"RIGI_MODE": "strict", "PYTHONPATH": ":".join(sys.path)}, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "RIGI_MODE": "strict", "PYTHONPATH": ":".join(sys.path)}, capture_output=True
+    )
     assert done.returncode == 0
     assert (said in done.stderr.decode()) if said else done.stderr == b""
 
@@ -407,7 +410,12 @@ sdk_sim.synchronize(1)
 sdk_sim.launch_program([{0: [load_row(0, y.address, 101)]}], stream=stream)
 print([(f["kind"], "+ 100 " in f["text"]) for f in sdk_sim.take_findings(1)], sdk_sim.take_findings(0))
 """
-    environment = {"RIGI_MODE": "strict", "RIGI_DEVICES": "2", "PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path])}
+    environment = {
+        **os.environ,
+        "RIGI_MODE": "strict",
+        "RIGI_DEVICES": "2",
+        "PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path]),
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout == "[('uninitialized', True)] []\n", done.stderr
 
