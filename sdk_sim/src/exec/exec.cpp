@@ -63,7 +63,7 @@ void execute(const rigi_instr& i, CoreState& core) {
     case RIGI_SEND:
       return move_out(i, core);
     case RIGI_MMA:
-      return kernels().mma(i, core.sram, core.sram + i.b.addr, i.b.stride);
+      return kernels().mma(i, core.sram + i.a.addr, core.sram + i.b.addr, i.b.stride, core.sram + i.dst.addr);
     case RIGI_BINARY:
     case RIGI_COMPARE:
     case RIGI_SELECT:
@@ -87,9 +87,9 @@ void execute(const rigi_instr& i, CoreState& core) {
   }
 }
 
-void execute_mma(const rigi_instr& i, CoreState& core, const uint8_t* b, int64_t b_stride) {
+void execute_mma(const rigi_instr& i, CoreState& core, const uint8_t* a, const uint8_t* b, int64_t b_stride) {
   const DefaultRounding rounding;
-  kernels().mma(i, core.sram, b, b_stride);
+  kernels().mma(i, a, b, b_stride, core.sram + i.dst.addr);
 }
 
 void apply_adds(CoreState* cores, int n) {

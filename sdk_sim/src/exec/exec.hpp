@@ -9,8 +9,8 @@ namespace rigi {
 /// is checked here: an index of gather, scatter or take that leaves its range throws Fault. store_add waits in `core.adds`.
 void execute(const rigi_instr& instr, CoreState& core);
 
-/// An mma whose B is not where its operand says, but at `b` in the host's memory, rows `b_stride` bytes apart.
-void execute_mma(const rigi_instr& instr, CoreState& core, const uint8_t* b, int64_t b_stride);
+/// An mma whose A and B are not where their operands say, but at `a` and `b` in the host's memory; rows of B lie `b_stride` bytes apart.
+void execute_mma(const rigi_instr& instr, CoreState& core, const uint8_t* a, const uint8_t* b, int64_t b_stride);
 
 /// Applies the waiting store_adds of `n` cores, in core order and then program order, and clears them.
 void apply_adds(CoreState* cores, int n);

@@ -55,19 +55,19 @@ struct WordsOfA {
   int32_t sums[kTransposedRows];
 };
 
-WordsOfA<float> widen_a(const rigi_instr& i, const uint8_t* sram) {
+WordsOfA<float> widen_a(const rigi_instr& i, const uint8_t* a) {
   const int64_t lda = (i.depth + 15) & ~15U;
   auto* words = static_cast<float*>(scratch(Scratch::kPanelA, static_cast<size_t>(i.rows * lda + kLanes) * 4));
-  for (int64_t m = 0; m < i.rows; ++m) widen_row(i.a.dtype, sram + i.a.addr + m * i.a.stride, static_cast<int>(i.depth), words + m * lda);
+  for (int64_t m = 0; m < i.rows; ++m) widen_row(i.a.dtype, a + m * i.a.stride, static_cast<int>(i.depth), words + m * lda);
   return {words, lda, {}};
 }
 
-WordsOfA<int32_t> pair_a(const rigi_instr& i, const uint8_t* sram) {
+WordsOfA<int32_t> pair_a(const rigi_instr& i, const uint8_t* rows) {
   const int64_t lda = (i.depth + 3) / 4 * 2;
   auto* words = static_cast<int32_t*>(scratch(Scratch::kPanelA, static_cast<size_t>(i.rows * lda) * 4));
   WordsOfA<int32_t> a{words, lda, {}};
   for (int64_t m = 0; m < i.rows; ++m) {
-    const auto* row = reinterpret_cast<const int8_t*>(sram + i.a.addr + m * i.a.stride);
+    const auto* row = reinterpret_cast<const int8_t*>(rows + m * i.a.stride);
     const auto at = [&](int64_t k) { return k < i.depth ? row[k] : 0; };
     const auto pair = [](int low, int high) { return static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (low & 0xffff)); };
     for (int64_t k = 0; k < i.depth; k += 4) {
@@ -179,8 +179,8 @@ template <class Type, int... ROWS>
 void transposed(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type::Word>& a, uint8_t* c, Sequence<ROWS...>) {
   using Fn = void (*)(const rigi_instr&, const Matrix&, const WordsOfA<typename Type::Word>&, int64_t, int64_t, uint8_t*);
   static constexpr Fn one[] = {columns<Type, ROWS, 1>...};
-  static constexpr Fn two[] = {columns < Type, ROWS, ROWS <= kTransposedRows / 2 ? 2 : 1 > ...};
-  const int64_t wide = i.rows <= kTransposedRows / 2 ? 2 * kLanes : kLanes;
+  static constexpr Fn two[] = {columns < Type, ROWS, 1> ...};
+  const int64_t wide = kLanes;
   int64_t n = 0;
   for (; n + kLanes < i.cols; n += wide) two[i.rows - 1](i, b, a, n, smaller(wide, i.cols - n), c);
   if (n < i.cols) one[i.rows - 1](i, b, a, n, i.cols - n, c);
@@ -250,9 +250,8 @@ void direct(const rigi_instr& i, const Matrix& b, const float* a, int64_t lda, u
 }
 
 template <class Type, int DTYPE>
-void floats(const rigi_instr& i, uint8_t* sram, const Matrix& b) {
-  const WordsOfA<float> a = widen_a(i, sram);
-  uint8_t* c = sram + i.dst.addr;
+void floats(const rigi_instr& i, const uint8_t* a_at, const Matrix& b, uint8_t* c) {
+  const WordsOfA<float> a = widen_a(i, a_at);
   if ((i.flags & RIGI_TRANS_B) != 0) {
     transposed<Type>(i, b, a, c, Counts<kTransposedRows>{});
   } else {
@@ -263,21 +262,21 @@ void floats(const rigi_instr& i, uint8_t* sram, const Matrix& b) {
 }  // namespace few
 
 /// Whether the instruction had few enough rows to be carried out here.
-RIGI_INLINE bool few_rows(const rigi_instr& i, uint8_t* sram, const Matrix& b) {
+RIGI_INLINE bool few_rows(const rigi_instr& i, const uint8_t* a, const Matrix& b, uint8_t* c) {
   const bool transposed = (i.flags & RIGI_TRANS_B) != 0;
   if (static_cast<int64_t>(i.rows) > (transposed ? few::kTransposedRows : few::kDirectRows)) return false;
   switch (b.dtype) {
     case RIGI_BF16:
-      return few::floats<few::PairWords<BfloatWords>, RIGI_BF16>(i, sram, b), true;
+      return few::floats<few::PairWords<BfloatWords>, RIGI_BF16>(i, a, b, c), true;
     case RIGI_F16:
-      return few::floats<few::PairWords<HalfWords>, RIGI_F16>(i, sram, b), true;
+      return few::floats<few::PairWords<HalfWords>, RIGI_F16>(i, a, b, c), true;
     case RIGI_E4M3:
-      return few::floats<few::QuadWords<RIGI_E4M3>, RIGI_E4M3>(i, sram, b), true;
+      return few::floats<few::QuadWords<RIGI_E4M3>, RIGI_E4M3>(i, a, b, c), true;
     case RIGI_E5M2:
-      return few::floats<few::QuadWords<RIGI_E5M2>, RIGI_E5M2>(i, sram, b), true;
+      return few::floats<few::QuadWords<RIGI_E5M2>, RIGI_E5M2>(i, a, b, c), true;
     default:
       if (!transposed) return false;
-      few::transposed<few::ByteWords>(i, b, few::pair_a(i, sram), sram + i.dst.addr, Counts<few::kTransposedRows>{});
+      few::transposed<few::ByteWords>(i, b, few::pair_a(i, a), c, Counts<few::kTransposedRows>{});
       return true;
   }
 }

@@ -13,7 +13,7 @@ using Kernel = void (*)(const rigi_instr& instr, uint8_t* sram);
 struct KernelTable {
   const char* name;
   /// B is read at `b`, rows `b_stride` bytes apart, instead of where its operand says.
-  void (*mma)(const rigi_instr& instr, uint8_t* sram, const uint8_t* b, int64_t b_stride);
+  void (*mma)(const rigi_instr& instr, const uint8_t* a, const uint8_t* b, int64_t b_stride, uint8_t* c);
   Kernel elementwise, reduce, topk, iota, transpose, fill, act;
   /// dst[i] += src[i] for `n` elements of F32 or BF16.
   void (*add)(uint8_t* dst, const uint8_t* src, int64_t n, rigi_dtype dtype);

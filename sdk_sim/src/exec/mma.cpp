@@ -74,14 +74,12 @@ void micro_edge(Micro<Mac> kernel, int rows, int cols, const typename Mac::Word*
 }
 
 template <class Mac>
-void blocked(const rigi_instr& i, uint8_t* sram, const Matrix& b) {
+void blocked(const rigi_instr& i, const Matrix& a, const Matrix& b, uint8_t* c) {
   using Word = typename Mac::Word;
   constexpr int64_t per_word = sizeof(typename Pack<Word>::Half) == 1 ? 2 : 1;
-  const Matrix a{sram + i.a.addr, i.a.stride, i.a.dtype};
   const bool transposed = (i.flags & RIGI_TRANS_B) != 0, accumulate = (i.flags & RIGI_ACCUMULATE) != 0;
   Word* panel_a = static_cast<Word*>(scratch(Scratch::kPanelA, kMc * kLda * 4));
   Word* panel_b = static_cast<Word*>(scratch(Scratch::kPanelB, (kKc + kLanes) * kNc * 4));
-  uint8_t* c = sram + i.dst.addr;
   const int64_t pitch = i.dst.stride / 4;
   for (int64_t n0 = 0; n0 < i.cols; n0 += kNc) {
     const int64_t nc = smaller(kNc, i.cols - n0);
@@ -116,12 +114,12 @@ void blocked(const rigi_instr& i, uint8_t* sram, const Matrix& b) {
 
 }  // namespace
 
-void mma(const rigi_instr& i, uint8_t* sram, const uint8_t* at, int64_t stride) {
+void mma(const rigi_instr& i, const uint8_t* a_at, const uint8_t* b_at, int64_t b_stride, uint8_t* c) {
   if (i.rows == 0 || i.cols == 0) return;
-  const Matrix b{at, stride, i.b.dtype};
-  if (few_rows(i, sram, b)) return;
-  if (i.a.dtype == RIGI_I8) return blocked<IntMac>(i, sram, b);
-  blocked<FloatMac>(i, sram, b);
+  const Matrix a{a_at, i.a.stride, i.a.dtype}, b{b_at, b_stride, i.b.dtype};
+  if (few_rows(i, a_at, b, c)) return;
+  if (i.a.dtype == RIGI_I8) return blocked<IntMac>(i, a, b, c);
+  blocked<FloatMac>(i, a, b, c);
 }
 
 }  // namespace rigi::RIGI_ISA_NS

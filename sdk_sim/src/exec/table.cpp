@@ -7,7 +7,7 @@
 
 #define RIGI_DECLARE(isa)                                                                                        \
   namespace rigi::isa {                                                                                          \
-  void mma(const rigi_instr&, uint8_t*, const uint8_t*, int64_t);                                                \
+  void mma(const rigi_instr&, const uint8_t*, const uint8_t*, int64_t, uint8_t*);                                \
   void elementwise(const rigi_instr&, uint8_t*);                                                                 \
   void reduce(const rigi_instr&, uint8_t*);                                                                      \
   void topk(const rigi_instr&, uint8_t*);                                                                        \

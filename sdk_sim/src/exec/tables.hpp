@@ -6,7 +6,7 @@
 
 namespace rigi::RIGI_ISA_NS {
 
-void mma(const rigi_instr& instr, uint8_t* sram, const uint8_t* b, int64_t b_stride);
+void mma(const rigi_instr& instr, const uint8_t* a, const uint8_t* b, int64_t b_stride, uint8_t* c);
 void elementwise(const rigi_instr& instr, uint8_t* sram);
 void reduce(const rigi_instr& instr, uint8_t* sram);
 void topk(const rigi_instr& instr, uint8_t* sram);

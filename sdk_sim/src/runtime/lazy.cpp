@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "../exec/exec.hpp"
@@ -10,12 +11,18 @@ namespace rigi {
 namespace {
 
 constexpr size_t kMostWaiting = 16;
+constexpr uint32_t kRunBytes = 8192;  // of a row of B that one product reads at the most
 constexpr uint32_t kFewRows = 16;  // an mma of more rows reads B more than once: then a copy in cache is worth its price
 
-// First and one past the last byte of `rows` pieces of `row_bytes`, `stride` apart, in HBM.
-std::pair<uint64_t, uint64_t> hbm_range(const rigi_instr& i) {
-  const uint64_t last = i.hbm + static_cast<uint64_t>((int64_t{i.rows} - 1) * i.hbm_stride);
-  return {std::min(i.hbm, last), std::max(i.hbm, last) + i.cols};
+// First and one past the last byte of `rows` pieces of `row_bytes`, `stride` apart.
+std::pair<uint64_t, uint64_t> range(uint64_t first, int64_t rows, int64_t stride, uint64_t row_bytes) {
+  const uint64_t last = first + static_cast<uint64_t>((rows - 1) * stride);
+  return {std::min(first, last), std::max(first, last) + row_bytes};
+}
+std::pair<uint64_t, uint64_t> hbm_range(const rigi_instr& i) { return range(i.hbm, i.rows, i.hbm_stride, i.cols); }
+
+bool touch(const Span* spans, int n, const Span& x) {
+  return std::any_of(spans, spans + n, [&](const Span& span) { return overlap(span, x); });
 }
 
 // Whether every byte of `y` is one of `x`. Sure when it says yes.
@@ -60,16 +67,55 @@ void LazyLoads::carry_out(size_t index, CoreState& core) {
   rigi::execute(load, core);
 }
 
+void LazyLoads::finish_product(CoreState& core) {
+  if (!std::exchange(product_.open, false)) return;
+  execute_mma(product_.instr, core, product_.a.data(), product_.b, product_.b_stride);
+}
+
+// Adds an mma to the product that waits, or makes it the one that does.
+void LazyLoads::multiply(const rigi_instr& i, const Span& c, const uint8_t* b, int64_t b_stride, CoreState& core) {
+  const uint32_t size = dtype_bytes(i.a.dtype), bytes = i.depth * size;
+  rigi_instr& all = product_.instr;
+  const bool carries_on = product_.open && (i.flags & RIGI_ACCUMULATE) != 0 && i.rows == all.rows && i.cols == all.cols &&
+                          i.a.dtype == all.a.dtype && i.b.dtype == all.b.dtype && i.dst.addr == all.dst.addr &&
+                          i.dst.stride == all.dst.stride && b_stride == product_.b_stride && b == product_.b + all.depth * size &&
+                          all.depth * size + bytes <= kRunBytes;
+  if (!carries_on) {
+    finish_product(core);
+    product_.open = true;
+    product_.b = b;
+    product_.b_stride = b_stride;
+    product_.c = c;
+    all = i;
+    all.depth = 0;
+    all.a.stride = static_cast<int32_t>(std::max(kRunBytes, bytes));
+    product_.a.resize(size_t{i.rows} * static_cast<uint32_t>(all.a.stride));
+  }
+  for (int64_t m = 0; m < i.rows; ++m) {
+    std::memcpy(product_.a.data() + m * all.a.stride + all.depth * size, core.sram + i.a.addr + m * i.a.stride, bytes);
+  }
+  all.depth += i.depth;
+}
+
+// Whether an instruction other than the next mma of the product touches its C, or may write what it still has to read.
+bool LazyLoads::product_minds(const rigi_instr& i, const Access& access) const {
+  if (!product_.open) return false;
+  if (touch(access.reads, access.num_reads, product_.c) || touch(access.writes, access.num_writes, product_.c)) return true;
+  if (i.op != RIGI_STORE) return i.op == RIGI_SCATTER;  // which rows, only data tells
+  const rigi_instr& all = product_.instr;
+  const auto [first, end] = hbm_range(i);
+  const auto [b_first, b_end] =
+      range(reinterpret_cast<uint64_t>(product_.b), all.cols, product_.b_stride, uint64_t{all.depth} * dtype_bytes(all.b.dtype));
+  return first < b_end && b_first < end;
+}
+
 void LazyLoads::execute_among(const rigi_instr& i, CoreState& core) {
   const Access access = access_of(i);
-  const auto touches = [](const Span* spans, int n, const Span& x) {
-    return std::any_of(spans, spans + n, [&](const Span& span) { return overlap(span, x); });
-  };
   const bool few_rows = i.op == RIGI_MMA && i.rows <= kFewRows;
   Place b;
   for (size_t w = 0; w < waiting_.size();) {
     const Load& load = waiting_[w];
-    const bool written = touches(access.writes, access.num_writes, load.sram);
+    const bool written = touch(access.writes, access.num_writes, load.sram);
     if (few_rows && !written && !overlap(access.reads[0], load.sram)) {
       if (const Place place = in_hbm(load.instr, access.reads[1]); place.base != nullptr) {
         b = place;
@@ -77,7 +123,7 @@ void LazyLoads::execute_among(const rigi_instr& i, CoreState& core) {
         continue;
       }
     }
-    const bool read = touches(access.reads, access.num_reads, load.sram);
+    const bool read = touch(access.reads, access.num_reads, load.sram);
     if (written && !read && access.num_writes == 1 && covers(access.writes[0], load.sram)) {
       waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(w));
       continue;
@@ -93,7 +139,11 @@ void LazyLoads::execute_among(const rigi_instr& i, CoreState& core) {
       ++w;
     }
   }
-  if (b.base != nullptr) return execute_mma(i, core, b.base, b.stride);
+  if (b.base != nullptr && (i.flags & RIGI_TRANS_B) != 0 && !touch(access.reads, 2, access.writes[0])) {
+    return multiply(i, access.writes[0], b.base, b.stride, core);
+  }
+  if (product_minds(i, access)) finish_product(core);
+  if (b.base != nullptr) return execute_mma(i, core, core.sram + i.a.addr, b.base, b.stride);
   if (!may_wait(i)) return rigi::execute(i, core);
   if (waiting_.size() == kMostWaiting) carry_out(0, core);
   const auto [first, end] = hbm_range(i);
@@ -102,13 +152,18 @@ void LazyLoads::execute_among(const rigi_instr& i, CoreState& core) {
 
 void LazyLoads::read(uint32_t sram, uint32_t bytes, CoreState& core) {
   const Span span{sram, bytes, 1, bytes};
+  if (product_.open && overlap(span, product_.c)) finish_product(core);
   for (size_t w = waiting_.size(); w-- > 0;) {
     if (overlap(span, waiting_[w].sram)) carry_out(w, core);
   }
 }
 
 void LazyLoads::end_phase(bool last, CoreState& core) {
-  if (last) waiting_.clear();
+  if (last) {
+    waiting_.clear();
+    product_.open = false;
+  }
+  finish_product(core);
   while (!waiting_.empty()) carry_out(0, core);
 }
 

@@ -139,9 +139,9 @@ void Queue::wait(uint64_t sequence) {
       continue;
     }
     lock.unlock();
-    const bool soon = spin_until([&] { return done(sequence); }, microseconds(3));
+    spin_until([&] { return done(sequence); }, microseconds(3));
     lock.lock();
-    if (soon) continue;
+    if (done(sequence)) continue;  // asked with the mutex held: what completes from here on sees `awaited_`
     wake_worker();
     if (sequence < awaited_.load(std::memory_order_relaxed)) awaited_.store(sequence, std::memory_order_relaxed);
     progress_.wait(lock);
