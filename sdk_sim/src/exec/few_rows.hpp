@@ -116,45 +116,37 @@ class Ahead {
   int64_t stride_, rows_, bytes_, at_ = 0;
 };
 
-/// Columns n to n + cols of C, cols at most GROUPS * 16: two groups keep the processor busy where one chain of sums would not.
-template <class Type, int M, int GROUPS>
+/// Columns n to n + cols of C, cols at most 16. One group of rows at a time: the host's prefetchers follow 16 rows, not 32.
+template <class Type, int M>
 void columns(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type::Word>& a, int64_t n, int64_t cols, uint8_t* c) {
   constexpr int64_t step = kTransposeWords * 4;
   const int64_t bytes = int64_t{i.depth} * Type::kBytes;
-  const uint8_t* rows[GROUPS][kLanes];
-  typename Type::V acc[GROUPS][M];
+  const size_t size = static_cast<size_t>(cols) * 4;
+  const uint8_t* rows[kLanes];
+  typename Type::V acc[M];
   alignas(64) typename Type::Word lane[kLanes] = {};
-  const auto place = [&](int g, int m) RIGI_LAMBDA { return c + m * i.dst.stride + (n + g * kLanes) * 4; };
-  const auto size = [&](int g) RIGI_LAMBDA { return static_cast<size_t>(smaller(cols - g * kLanes, kLanes)) * 4; };
+  const auto place = [&](int m) RIGI_LAMBDA { return c + m * i.dst.stride + n * 4; };
+  for (int r = 0; r < kLanes; ++r) rows[r] = b.base + (n + smaller(r, cols - 1)) * b.stride;
   RIGI_UNROLL
-  for (int g = 0; g < GROUPS; ++g) {
-    for (int r = 0; r < kLanes; ++r) {
-      rows[g][r] = b.base + (n + smaller(g * kLanes + r, cols - 1)) * b.stride;
-    }
-    RIGI_UNROLL
-    for (int m = 0; m < M; ++m) {
-      if ((i.flags & RIGI_ACCUMULATE) != 0) __builtin_memcpy(lane, place(g, m), size(g));
-      acc[g][m] = Type::begin(load(lane), a.sums[m]);
-    }
+  for (int m = 0; m < M; ++m) {
+    if ((i.flags & RIGI_ACCUMULATE) != 0) __builtin_memcpy(lane, place(m), size);
+    acc[m] = Type::begin(load(lane), a.sums[m]);
   }
   const typename Type::Word* words_a = a.words;
-  Ahead ahead(b, n + GROUPS * kLanes, i.cols, bytes);
+  Ahead ahead(b, n + kLanes, i.cols, bytes);
   int64_t at = 0;
   for (; at + step <= bytes; at += step, words_a += kTransposeWords * Type::kSteps) {
+    I words[kTransposeWords];
+    ahead.lines(kLanes);
+    transpose16(rows, at, words);
     RIGI_UNROLL
-    for (int g = 0; g < GROUPS; ++g) {
-      I words[kTransposeWords];
-      ahead.lines(kLanes);
-      transpose16(rows[g], at, words);
-      RIGI_UNROLL
-      for (int j = 0; j < kTransposeWords; ++j) use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, Type::kSteps, acc[g]);
-    }
+    for (int j = 0; j < kTransposeWords; ++j) use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, Type::kSteps, acc);
   }
-  for (int g = 0; g < GROUPS && at < bytes; ++g) {
+  if (at < bytes) {
     alignas(64) uint8_t tail[kLanes][step] = {};
     const uint8_t* tail_rows[kLanes];
     for (int r = 0; r < kLanes; ++r) {
-      __builtin_memcpy(tail[r], rows[g][r] + at, static_cast<size_t>(bytes - at));
+      __builtin_memcpy(tail[r], rows[r] + at, static_cast<size_t>(bytes - at));
       tail_rows[r] = tail[r];
     }
     I words[kTransposeWords];
@@ -162,28 +154,21 @@ void columns(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type:
     // Floats stop exactly at the end of K: adding a product of zeros would make +0 of -0.
     const int64_t steps = Type::kSteps * Type::kBytes == 4 ? (bytes - at) / Type::kBytes : (bytes - at + 3) / 4 * Type::kSteps;
     for (int j = 0; j * Type::kSteps < steps; ++j) {
-      use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, steps - j * Type::kSteps, acc[g]);
+      use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, steps - j * Type::kSteps, acc);
     }
   }
   RIGI_UNROLL
-  for (int g = 0; g < GROUPS; ++g) {
-    RIGI_UNROLL
-    for (int m = 0; m < M; ++m) {
-      store(lane, Type::finish(acc[g][m]));
-      __builtin_memcpy(place(g, m), lane, size(g));
-    }
+  for (int m = 0; m < M; ++m) {
+    store(lane, Type::finish(acc[m]));
+    __builtin_memcpy(place(m), lane, size);
   }
 }
 
 template <class Type, int... ROWS>
 void transposed(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type::Word>& a, uint8_t* c, Sequence<ROWS...>) {
   using Fn = void (*)(const rigi_instr&, const Matrix&, const WordsOfA<typename Type::Word>&, int64_t, int64_t, uint8_t*);
-  static constexpr Fn one[] = {columns<Type, ROWS, 1>...};
-  static constexpr Fn two[] = {columns < Type, ROWS, 1> ...};
-  const int64_t wide = kLanes;
-  int64_t n = 0;
-  for (; n + kLanes < i.cols; n += wide) two[i.rows - 1](i, b, a, n, smaller(wide, i.cols - n), c);
-  if (n < i.cols) one[i.rows - 1](i, b, a, n, i.cols - n, c);
+  static constexpr Fn kernels[] = {columns<Type, ROWS>...};
+  for (int64_t n = 0; n < i.cols; n += kLanes) kernels[i.rows - 1](i, b, a, n, smaller(kLanes, i.cols - n), c);
 }
 
 /// Few rows against B [K, N]: NV vectors of C at a time, B widened as it is read. `cols` counts the columns of the last vector.
