@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import sdk_sim
 from benchmarks.timing.program_data import Op, Program
 from tvm_target.compiler import compile_source
 
-SDK = Path(__file__).resolve().parents[2] / "sdk_sim"
+SDK = Path(sdk_sim.__file__).parent  # a sanitized build has its own
 FUNCTIONAL, TIMED, STRICT = 0, 1, 3
 Record = dict[str, Any]
 
