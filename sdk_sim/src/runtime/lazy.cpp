@@ -21,6 +21,13 @@ std::pair<uint64_t, uint64_t> range(uint64_t first, int64_t rows, int64_t stride
 }
 std::pair<uint64_t, uint64_t> hbm_range(const rigi_instr& i) { return range(i.hbm, i.rows, i.hbm_stride, i.cols); }
 
+// Whether an instruction may write HBM from `first` to `end`. A scatter may: which rows, only data tells.
+bool may_write(const rigi_instr& i, uint64_t first, uint64_t end) {
+  if (i.op != RIGI_STORE) return i.op == RIGI_SCATTER;
+  const auto [from, to] = hbm_range(i);
+  return from < end && first < to;
+}
+
 bool touch(const Span* spans, int n, const Span& x) {
   return std::any_of(spans, spans + n, [&](const Span& span) { return overlap(span, x); });
 }
@@ -101,12 +108,10 @@ void LazyLoads::multiply(const rigi_instr& i, const Span& c, const uint8_t* b, i
 bool LazyLoads::product_minds(const rigi_instr& i, const Access& access) const {
   if (!product_.open) return false;
   if (touch(access.reads, access.num_reads, product_.c) || touch(access.writes, access.num_writes, product_.c)) return true;
-  if (i.op != RIGI_STORE) return i.op == RIGI_SCATTER;  // which rows, only data tells
   const rigi_instr& all = product_.instr;
-  const auto [first, end] = hbm_range(i);
-  const auto [b_first, b_end] =
+  const auto [first, end] =
       range(reinterpret_cast<uint64_t>(product_.b), all.cols, product_.b_stride, uint64_t{all.depth} * dtype_bytes(all.b.dtype));
-  return first < b_end && b_first < end;
+  return may_write(i, first, end);
 }
 
 void LazyLoads::execute_among(const rigi_instr& i, CoreState& core) {
@@ -128,12 +133,7 @@ void LazyLoads::execute_among(const rigi_instr& i, CoreState& core) {
       waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(w));
       continue;
     }
-    bool overwritten = i.op == RIGI_SCATTER;  // which rows, only data tells
-    if (i.op == RIGI_STORE) {
-      const auto [first, end] = hbm_range(i);
-      overwritten = first < load.hbm_end && load.hbm_first < end;
-    }
-    if (read || written || overwritten) {
+    if (read || written || may_write(i, load.hbm_first, load.hbm_end)) {
       carry_out(w, core);
     } else {
       ++w;
