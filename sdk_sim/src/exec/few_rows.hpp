@@ -143,14 +143,8 @@ void columns(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type:
     for (int j = 0; j < kTransposeWords; ++j) use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, Type::kSteps, acc);
   }
   if (at < bytes) {
-    alignas(64) uint8_t tail[kLanes][step] = {};
-    const uint8_t* tail_rows[kLanes];
-    for (int r = 0; r < kLanes; ++r) {
-      __builtin_memcpy(tail[r], rows[r] + at, static_cast<size_t>(bytes - at));
-      tail_rows[r] = tail[r];
-    }
     I words[kTransposeWords];
-    transpose16(tail_rows, 0, words);
+    transpose_tail(rows, at, bytes, words);
     // Floats stop exactly at the end of K: adding a product of zeros would make +0 of -0.
     const int64_t steps = Type::kSteps * Type::kBytes == 4 ? (bytes - at) / Type::kBytes : (bytes - at + 3) / 4 * Type::kSteps;
     for (int j = 0; j * Type::kSteps < steps; ++j) {

@@ -58,6 +58,17 @@ struct HalfWords {
   RIGI_INLINE F high(I x) { return half_to_f(shr<16>(x)); }
 };
 
+/// The last bytes of 16 rows, from `at` to `bytes`, less than a step of them, as transposed words filled up with zeros.
+RIGI_INLINE void transpose_tail(const uint8_t* const* rows, int64_t at, int64_t bytes, I* out) {
+  alignas(64) uint8_t tail[kLanes][kTransposeWords * 4] = {};
+  const uint8_t* tail_rows[kLanes];
+  for (int r = 0; r < kLanes; ++r) {
+    __builtin_memcpy(tail[r], rows[r] + at, static_cast<size_t>(bytes - at));
+    tail_rows[r] = tail[r];
+  }
+  transpose16(tail_rows, 0, out);
+}
+
 /// Reads 16 rows of words and hands transposed vectors to put(word index, vector); `words` need not be whole steps.
 template <class Fn>
 RIGI_INLINE void each_transposed(const uint8_t* const* rows, int64_t bytes, Fn put) {
@@ -70,13 +81,7 @@ RIGI_INLINE void each_transposed(const uint8_t* const* rows, int64_t bytes, Fn p
     for (int j = 0; j < kTransposeWords; ++j) put(at / 4 + j, out[j]);
   }
   if (at < bytes) {
-    alignas(64) uint8_t tail[kLanes][step] = {};
-    const uint8_t* tail_rows[kLanes];
-    for (int r = 0; r < kLanes; ++r) {
-      __builtin_memcpy(tail[r], rows[r] + at, static_cast<size_t>(bytes - at));
-      tail_rows[r] = tail[r];
-    }
-    transpose16(tail_rows, 0, out);
+    transpose_tail(rows, at, bytes, out);
     for (int j = 0; at + j * 4 < bytes; ++j) put(at / 4 + j, out[j]);
   }
 }
