@@ -56,6 +56,8 @@ def _tvm() -> str:
     import tvm_target.target
 
     tvm_target.target.register()
+    if not tvm.device("ext_dev", 0).exist:
+        raise Problem("TVM's runtime does not see device 0")
     return f"apache-tvm {version}, target {tvm.target.Target('rigi1').kind}/rigi1"
 
 

@@ -66,6 +66,24 @@ def chip(model: str = "rigi1") -> Chip:
         raise ChipError(f"cannot read the chip file {path}: {error!r}") from error
 
 
+def _load_device_api() -> None:
+    """Gives TVM's runtime (tensors, copies, the Relax VM) the device's memory: `device_api.ext_dev`, in C++."""
+    import ctypes
+
+    import tvm_ffi
+
+    path = Path(__file__).parent / "runtime" / "librigi_device_api.so"
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        reason = f"cannot load {path}: {error}; build the native parts with apache-tvm installed (make build)"
+
+        # Kernels compile all the same; what needs the device's memory says why it cannot have it.
+        @tvm_ffi.register_global_func("device_api.ext_dev", override=True)
+        def missing() -> None:
+            raise RuntimeError(reason)
+
+
 _registered = False
 
 
@@ -84,6 +102,7 @@ def register() -> None:
     from . import pipeline
 
     pipeline.register()
+    _load_device_api()
 
     # The codegen is imported at the first build, so that `import tvm` stays as quick as it was.
     @tvm_ffi.register_global_func("target.build.ext_dev", override=True)

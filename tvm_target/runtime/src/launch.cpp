@@ -2,6 +2,10 @@
 
 #include <tvm/ffi/extra/c_env_api.h>
 
+#include <cstdlib>
+
+#include "workspace.hpp"
+
 namespace rigi::loader {
 
 using tvm::ffi::Any;
@@ -35,6 +39,23 @@ rigiArg Word(const TVMFFIAny& value, const std::string& kernel, size_t place) {
                                << "of the module, not the kernel in its import";
   }
   return word;
+}
+
+// Scratch memory of compiled host code: in HBM for the kernels it launches, on the host for itself.
+void* BackendAllocWorkspace(int device_type, int device, uint64_t bytes, int, int) {
+  constexpr size_t kAlignment = 64;
+  if (device_type == kDLExtDev) return AllocWorkspace(device, bytes);
+  return std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment);
+}
+
+int BackendFreeWorkspace(int device_type, int, void* pointer) {
+  if (device_type != kDLExtDev) {
+    std::free(pointer);
+    return 0;
+  }
+  if (rigiFree(pointer) == RIGI_SUCCESS) return 0;
+  TVMFFIErrorSetRaisedFromCStr("RuntimeError", rigiGetLastErrorString());
+  return -1;
 }
 
 struct Launcher {
@@ -83,13 +104,16 @@ Function LaunchFunction(tvm::ffi::ObjectPtr<RigiModule> module, const std::strin
 }
 
 void RegisterContextSymbols() {
-  // The addresses are data to the registry; a second registration of the same symbol does no harm.
+  if (Function::GetGlobal("__tvm_set_device")) return;  // libtvm_runtime is here, with its own
+  // The addresses are data to the registry. TVM, if it is loaded later, puts its own in their place.
   const std::pair<const char*, void*> symbols[] = {
       {"__TVMFFIFunctionCall", reinterpret_cast<void*>(TVMFFIFunctionCall)},
       {"__TVMFFIErrorSetRaisedFromCStr", reinterpret_cast<void*>(TVMFFIErrorSetRaisedFromCStr)},
       {"__TVMFFIErrorSetRaisedFromCStrParts", reinterpret_cast<void*>(TVMFFIErrorSetRaisedFromCStrParts)},
       {"__TVMFFIEnvModLookupFromImports", reinterpret_cast<void*>(TVMFFIEnvModLookupFromImports)},
       {"__TVMFFIHandleInitOnce", reinterpret_cast<void*>(TVMFFIHandleInitOnce)},
+      {"__TVMBackendAllocWorkspace", reinterpret_cast<void*>(BackendAllocWorkspace)},
+      {"__TVMBackendFreeWorkspace", reinterpret_cast<void*>(BackendFreeWorkspace)},
   };
   for (const auto& [name, address] : symbols) {
     if (TVMFFIEnvModRegisterContextSymbol(name, address) != 0) TVM_FFI_THROW(RuntimeError) << "cannot register " << name << " with tvm-ffi";
