@@ -66,19 +66,23 @@ def chip(model: str = "rigi1") -> Chip:
         raise ChipError(f"cannot read the chip file {path}: {error!r}") from error
 
 
-def _load_device_api() -> None:
-    """Gives TVM's runtime (tensors, copies, the Relax VM) the device's memory: `device_api.ext_dev`, in C++."""
+def _load_native() -> None:
+    """Loads what TVM finds by name: the module kind `rigi`, so that exported models can be loaded, and the device's memory for TVM's
+    runtime (tensors, copies, the Relax VM), `device_api.ext_dev`."""
     import ctypes
 
     import tvm_ffi
 
-    path = Path(__file__).parent / "runtime" / "librigi_device_api.so"
-    try:
-        ctypes.CDLL(str(path))
-    except OSError as error:
-        reason = f"cannot load {path}: {error}; build the native parts with apache-tvm installed (make build)"
+    from . import runtime
 
-        # Kernels compile all the same; what needs the device's memory says why it cannot have it.
+    path = runtime.library_path().with_name("librigi_device_api.so")
+    try:
+        runtime._native()
+        ctypes.CDLL(str(path))
+    except (OSError, runtime.LoaderError) as error:
+        reason = f"the device's memory is not known to TVM: {error}; build the native parts with apache-tvm installed (make build)"
+
+        # Kernels compile all the same; what needs the device says why it cannot have it.
         @tvm_ffi.register_global_func("device_api.ext_dev", override=True)
         def missing() -> None:
             raise RuntimeError(reason)
@@ -99,10 +103,11 @@ def register() -> None:
     for model in MODELS:
         register_tag(model, {"kind": "ext_dev", "model": model, "keys": ["rigi"], "host": {"kind": "llvm"}})
 
-    from . import pipeline
+    from . import pipeline, relax_pipeline
 
     pipeline.register()
-    _load_device_api()
+    relax_pipeline.register()
+    _load_native()
 
     # The codegen is imported at the first build, so that `import tvm` stays as quick as it was.
     @tvm_ffi.register_global_func("target.build.ext_dev", override=True)

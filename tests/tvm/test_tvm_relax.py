@@ -1,0 +1,107 @@
+"""Relax modules: the pipeline that tvm.compile runs for rigi1, the VM on the device, whole models exported and loaded."""
+
+import subprocess
+import sys
+import textwrap
+
+import ml_dtypes
+import numpy as np
+import pytest
+import tvm
+from tvm import relax
+
+from tvm_target import package, testing
+
+BF16 = ml_dtypes.bfloat16
+DEVICE = tvm.device("ext_dev", 0)
+SPECS = {found.spec.name: found.spec for found in package.discover()}
+
+
+def gate() -> tvm.IRModule:
+    """x[n, 64], w[128, 64] -> silu of one half of x w^T times the other, by two library kernels."""
+    builder = relax.BlockBuilder()
+    n = tvm.tirx.Var("n", "int64")
+    x = relax.Var("x", relax.TensorType((n, 64), "bfloat16"))
+    w = relax.Var("w", relax.TensorType((128, 64), "bfloat16"))
+    with builder.function("main", [x, w]):
+        with builder.dataflow():
+            names = ("linear_m16", "silu_mul")
+            linear, silu_mul = (builder.add_func(SPECS[name].make().with_attr("global_symbol", name), name) for name in names)
+            h = builder.emit(relax.call_tir(linear, [x, w], relax.TensorType((n, 128), "bfloat16")))
+            y = builder.emit_output(relax.call_tir(silu_mul, [h], relax.TensorType((n, 64), "bfloat16")))
+        builder.emit_func_output(y)
+    return builder.finalize()
+
+
+def gate_reference(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    h = x.astype(np.float32) @ w.astype(np.float32).T
+    return h[:, :64] / (1 + np.exp(-h[:, :64])) * h[:, 64:]
+
+
+def close(actual: np.ndarray, expected: np.ndarray, bound: float = 2**-6) -> bool:
+    error = np.abs(actual.astype(np.float32) - expected)
+    return bool((error <= bound * np.abs(expected).max()).all())
+
+
+@pytest.fixture(scope="module")
+def gated():
+    return tvm.compile(gate(), target="rigi1")
+
+
+def test_one_compilation_serves_all_sizes(gated) -> None:
+    vm, rng = relax.VirtualMachine(gated, DEVICE), np.random.default_rng(0)
+    w = rng.standard_normal((128, 64)).astype(BF16)
+    on_device = tvm.runtime.tensor(w, DEVICE)
+    for rows in (1, 3, 16):
+        x = rng.standard_normal((rows, 64)).astype(BF16)
+        testing.statistics()
+        y = vm["main"](tvm.runtime.tensor(x, DEVICE), on_device)
+        assert y.device == DEVICE and close(y.numpy(), gate_reference(x, w))
+        assert {name: k["launches"] for name, k in testing.statistics()["kernels"].items()} == {"linear_m16": 1, "silu_mul": 1}
+
+
+def test_arguments_on_the_host_are_moved_by_the_vm(gated) -> None:
+    vm, rng = relax.VirtualMachine(gated, DEVICE), np.random.default_rng(1)
+    x, w = rng.standard_normal((5, 64)).astype(BF16), rng.standard_normal((128, 64)).astype(BF16)
+    vm.set_input("main", tvm.runtime.tensor(x), tvm.runtime.tensor(w))
+    vm.invoke_stateful("main")
+    assert close(vm.get_outputs("main").numpy(), gate_reference(x, w))
+
+
+def test_a_wrong_shape_is_refused_by_name(gated) -> None:
+    vm = relax.VirtualMachine(gated, DEVICE)
+    x, w = (tvm.runtime.tensor(np.zeros(shape, BF16), DEVICE) for shape in ((2, 65), (128, 64)))
+    with pytest.raises(Exception, match="(?s)main.*x.*64"):
+        vm["main"](x, w)
+
+
+def test_an_exported_model_runs_in_a_fresh_process(gated, tmp_path) -> None:
+    rng = np.random.default_rng(2)
+    x, w = rng.standard_normal((7, 64)).astype(BF16), rng.standard_normal((128, 64)).astype(BF16)
+    gated.export_library(str(tmp_path / "model.so"))
+    np.savez(tmp_path / "arrays.npz", x=x.view(np.uint16), w=w.view(np.uint16))
+    script = f"""
+        import ml_dtypes
+        import numpy as np
+        import tvm
+        from tvm import relax
+        arrays = np.load({str(tmp_path / "arrays.npz")!r})
+        device = tvm.device("ext_dev", 0)
+        vm = relax.VirtualMachine(tvm.runtime.load_module({str(tmp_path / "model.so")!r}), device)
+        y = vm["main"](*[tvm.runtime.tensor(arrays[name].view(ml_dtypes.bfloat16), device) for name in "xw"])
+        np.save({str(tmp_path / "y.npy")!r}, y.numpy().view(np.uint16))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
+    assert close(np.load(tmp_path / "y.npy").view(BF16), gate_reference(x, w))
+
+
+def test_the_pipeline_is_known_by_tvm_and_leaves_other_targets_alone() -> None:
+    target = tvm.target.Target("rigi1")
+    for choice in (relax.get_default_pipeline(target), relax.get_pipeline("rigi")):
+        assert tvm.compile(gate(), target=target, relax_pipeline=choice).mod
+    x = relax.Var("x", relax.TensorType((4,), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        builder.emit_func_output(builder.emit(relax.op.add(x, x)))
+    vm = relax.VirtualMachine(tvm.compile(builder.finalize(), target="llvm"), tvm.cpu())
+    assert vm["main"](tvm.runtime.tensor(np.ones(4, np.float32))).numpy().tolist() == [2, 2, 2, 2]

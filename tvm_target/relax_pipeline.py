@@ -1,0 +1,121 @@
+"""From a Relax module to functions for the VM and PrimFuncs for the chip: what `tvm.compile(module, target="rigi1")` runs.
+
+TVM's `tvm.compile` takes the Relax pipeline of the name "default" whatever the target, so `register` wraps the factory behind that name;
+modules for other targets keep TVM's. The order is that of TVM's CPU pipeline:
+
+1. Library kernels: what a packaged kernel can do is offloaded to it (`tvm_target.offload`).
+2. The rest becomes PrimFuncs (LegalizeOps, with `LEGALIZE` for ops that TVM leaves to functions of the host), constants are folded.
+3. Neighbours are fused. A fused PrimFunc is one kernel: a launch costs `launch.host` cycles (1250 on Rigi-1), and what the second function
+   reads comes from the scratchpad instead of HBM. The rules (`tvm_target.rules`) inline elementwise producers themselves, so all that
+   fusing can cost is a function too large for one rule, which then has more stages.
+4. Memory is planned for the whole function, with symbolic sizes where there are some; results of shape arithmetic are computed on the host.
+
+Functions that work on shapes are marked as the host's by TVM and go to LLVM; all others reach `pipeline.lower`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tvm
+from tvm import relax, tirx
+from tvm.ir.transform import Pass
+
+from .codegen.walk import post_order_visit
+from .pipeline import is_rigi
+
+NAME = "rigi"
+
+# Name of a Relax op -> (block builder, call) -> expression: before TVM's own legalization.
+LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {}
+
+
+_OPAQUE = 8  # relax's OpPatternKind
+
+
+def is_kernel(func: tirx.PrimFunc) -> bool:
+    """Whether a PrimFunc says itself how it uses the cores: a kernel in the dialect, or a schedule bound to blockIdx.x."""
+    found = False
+
+    def visit(node: Any) -> None:
+        nonlocal found
+        launch = isinstance(node, tirx.AttrStmt) and node.attr_key == "thread_extent"
+        found = found or launch or isinstance(node, tirx.For) and node.thread_binding is not None
+
+    post_order_visit(func.body, visit)
+    return found
+
+
+@tirx.transform.prim_func_pass(opt_level=0, name="rigi.keep_kernels")
+def _keep_kernels(func: tirx.PrimFunc, _mod: tvm.IRModule, _ctx: Any) -> tirx.PrimFunc:
+    """Kernels are not to be fused with anything: their loops are done."""
+    return func.with_attr("op_pattern", _OPAQUE) if is_kernel(func) else func
+
+
+def library_dispatch_passes(target: Any) -> list[Pass]:
+    return [relax.backend.DispatchSampling(), relax.backend.DispatchSortScan()]
+
+
+def legalize_passes(target: Any) -> list[Pass]:
+    t = relax.transform
+    return [t.LegalizeOps(LEGALIZE or None), _keep_kernels, t.AnnotateTIROpPattern(), t.FoldConstant(), t.FuseOps(), t.FuseTIR()]
+
+
+def dataflow_lower_passes(target: Any) -> list[Pass]:
+    t = relax.transform
+    return [t.RewriteDataflowReshape(), t.ToNonDataflow(), t.RemovePurityChecking(), t.CallTIRRewrite()]
+
+
+def finalize_passes(target: Any) -> list[Pass]:
+    t = relax.transform
+    return [
+        t.StaticPlanBlockMemory(),
+        t.LowerAllocTensor(),
+        t.KillAfterLastUse(),
+        t.LowerRuntimeBuiltin(),
+        t.ComputePrimValue(),
+        t.VMShapeLower(),
+        t.AttachGlobalSymbol(),
+    ]
+
+
+def get_default_pipeline(target: Any) -> Pass:
+    """The whole pipeline for a Rigi target, for `tvm.compile(..., relax_pipeline=...)` and for use pass by pass."""
+
+    @tvm.transform.module_pass(opt_level=0, name="rigi.relax")
+    def run(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
+        with target:
+            passes = library_dispatch_passes(target) + legalize_passes(target) + dataflow_lower_passes(target) + finalize_passes(target)
+            return tvm.transform.Sequential(passes)(mod)
+
+    return run
+
+
+def _pipeline_around(stock: Callable[..., Pass], **kwargs: Any) -> Pass:
+    other = stock(**kwargs)
+
+    @tvm.transform.module_pass(opt_level=0, name="rigi.relax_dispatch")
+    def dispatch(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
+        target = tvm.target.Target.current()
+        return (get_default_pipeline(target) if is_rigi(target) else other)(mod)
+
+    return dispatch
+
+
+def register() -> None:
+    """Puts the pipeline before TVM's default one, for modules compiled for a Rigi chip; `relax.get_default_pipeline` gives it too."""
+    pipelines = relax.pipeline.PIPELINE_MAP
+    if NAME in pipelines:
+        return
+    for name in ("default", "default_build"):
+        stock = pipelines[name]
+        pipelines[name] = lambda stock=stock, **kwargs: _pipeline_around(stock, **kwargs)
+    pipelines[NAME] = lambda: get_default_pipeline(tvm.target.Target("rigi1"))
+
+    stock_choice = relax.pipeline.get_default_pipeline
+
+    def choose(target: Any) -> Pass:
+        return get_default_pipeline(target) if is_rigi(target) else stock_choice(target)
+
+    relax.pipeline.get_default_pipeline = relax.get_default_pipeline = choose
