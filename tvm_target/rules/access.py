@@ -1,0 +1,211 @@
+"""Between HBM and a frame: which DMA an access needs, by how it moves along the frame's rows and columns.
+
+    step of a column 1              2-D load; 1-D if the rows do not move it (broadcast), or if the columns do not (then down the rows)
+    step of a row 1                 2-D load of the transposed block, and R.transpose
+    any other affine step           a list of one-element rows, where the block is a vector; else by index
+    columns 1, rows by any index    R.gather of rows (an embedding)
+    anything else                   R.gather of single elements by an index computed on the vector engine
+
+An access inside if_then_else may point outside its buffer where the condition is false; unless it provably stays inside, its index is
+clamped and it is gathered. int64 is seen as pairs of int32, of which the low one is computed with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import prim
+
+from .. import dialect as R
+from .emitter import constant, integer
+from .frame import Frame, Value
+from .rewrite import flat_offset, linear, substitute, uses
+from .stage import Unsupported, flat_indices
+from .vector import Vectors, stored
+
+
+def words(buffer: Any) -> int:
+    """SRAM elements that one HBM element takes: 2 for int64."""
+    return 2 if str(buffer.dtype) == "int64" else 1
+
+
+def view(buffer: Any, offset: Any, pitch: Any, part: int = 0) -> Any:
+    """HBM at an element, rows `pitch` elements apart, in the type in which the engines see it. `part` 1: the high word of an int64."""
+    first = R.tile(buffer[tuple(flat_indices(buffer, offset))], dtype=stored(str(buffer.dtype)))
+    if part:
+        first = replace(first, address=tirx.handle_add_byte_offset(first.address, 4))
+    return R.tile(first, pitch=pitch * words(buffer))
+
+
+def plain(buffer: Any) -> None:
+    if len(buffer.strides):
+        raise Unsupported(f"{buffer.name} has strides")
+
+
+class Access:
+    """One access on one frame."""
+
+    def __init__(self, frame: Frame, buffer: Any, indices: list[Any]):
+        plain(buffer)
+        self.frame, self.buffer = frame, buffer
+        self.indices = [substitute(i, frame.outer) for i in indices]
+        self.flat = frame.emitter.simplified(flat_offset(buffer, self.indices))
+        self.axes = [a.var for a in (frame.row, frame.col) if a is not None]
+        steps = linear(self.flat, self.axes, frame.emitter.analyzer)
+        self.affine = steps is not None
+        zero = integer(0)
+        if steps is not None:
+            *along, base = steps
+            self.row_step = along[0] if frame.row is not None else zero
+            self.col_step = along[-1] if frame.col is not None else zero
+            self.start = frame.emitter.simplified(base + self.row_step * frame.row_start + self.col_step * frame.col_start)
+
+    def inside(self) -> bool:
+        """Whether the indices provably stay in the buffer."""
+        prove = self.frame.emitter.analyzer.can_prove
+        return all(prove(i >= 0) and prove(i < n) for i, n in zip(self.indices, self.buffer.shape))
+
+
+def load(vectors: Vectors, e: Any, guarded: bool) -> Value:
+    """Brings an element's window in."""
+    frame = vectors.frame
+    access = Access(frame, e.source, list(e.indices))
+    if access.affine and not (guarded and not access.inside()):
+        value = _affine(frame, access)
+        if value is not None:
+            return value
+    return _gathered(vectors, access, guarded)
+
+
+def _affine(frame: Frame, access: Access) -> Value | None:
+    buffer, emit, one = access.buffer, frame.emitter.add, integer(1)
+    dtype, wide = stored(str(buffer.dtype)), words(buffer) == 2
+    row, col = constant(access.row_step), constant(access.col_step)
+    shape = "one" if row == 0 and col == 0 else "row" if row == 0 else "col" if col == 0 else "full"
+    if shape in ("one", "row", "col"):
+        step = {"one": one, "row": access.col_step, "col": access.row_step}[shape]
+        value, count = frame.new(buffer.name, dtype, shape), frame.size(shape)
+        if constant(step) == 1 and not wide:
+            emit(R.load(frame.block(value), view(buffer, access.start, count), 1, count))
+        elif (known := constant(step)) is not None and known < 0:
+            return None
+        else:
+            emit(R.load(R.tile(value.at[frame.slot, 0], pitch=1), view(buffer, access.start, step), count, 1))
+        return value
+    if wide:
+        if frame.emitter.analyzer.can_prove_equal(access.row_step, frame.cols) and col == 1:
+            value = frame.new(buffer.name, dtype, "full")
+            emit(R.load(R.tile(value.at[frame.slot, 0], pitch=1), view(buffer, access.start, one), frame.rows * frame.cols, 1))
+            return value
+        return None
+    if col == 1:
+        value = frame.new(buffer.name, dtype, "full")
+        emit(R.load(frame.block(value), view(buffer, access.start, access.row_step), frame.rows, frame.cols))
+        return value
+    if row == 1:
+        turned = frame.new(buffer.name, dtype, "full")
+        emit(R.load(R.tile(turned.at[frame.slot, 0], pitch=frame.rows), view(buffer, access.start, access.col_step), frame.cols, frame.rows))
+        value = frame.new(buffer.name, dtype, "full")
+        source = R.tile(turned.at[frame.slot, 0], pitch=frame.rows)
+        emit(R.transpose(frame.block(value), source, frame.cols, frame.rows))
+        frame.drop(turned)
+        return value
+    return None
+
+
+def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
+    frame, buffer = vectors.frame, access.buffer
+    dtype = stored(str(buffer.dtype))
+    flat = access.flat
+    if guarded or not access.affine:
+        flat = flat_offset(buffer, [_clamped(i, n, frame) for i, n in zip(access.indices, buffer.shape)] if guarded else access.indices)
+    col = frame.col.var if frame.col is not None else None
+    if not guarded and col is not None and words(buffer) == 1:
+        split = linear(flat, [col], frame.emitter.analyzer)
+        if split is not None and constant(split[0]) == 1 and uses(split[1], access.axes) and not uses(split[1], [col]):
+            rows = vectors(split[1], "int32")
+            if rows.shape == "col":
+                value = frame.new(buffer.name, dtype, "full")
+                source = view(buffer, frame.col_start, integer(1))
+                frame.emitter.add(R.gather(frame.block(value), source, rows.at[frame.slot, 0], frame.rows, frame.cols))
+                frame.drop(rows)
+                return value
+    index = vectors.settled(vectors(flat, "int32"), "int32")
+    if words(buffer) == 2:
+        index = vectors.emit(R.mul, "int32", index, vectors.imm(2, "int32"))
+    value = frame.new(buffer.name, dtype, index.shape)
+    target = R.tile(value.at[frame.slot, 0], pitch=1)
+    source = view(buffer, integer(0), integer(1)) if words(buffer) == 1 else R.tile(view(buffer, integer(0), integer(1)), pitch=1)
+    frame.emitter.add(R.gather(target, source, index.at[frame.slot, 0], frame.size(index.shape), 1))
+    frame.drop(index)
+    return value
+
+
+def _clamped(index: Any, extent: Any, frame: Frame) -> Any:
+    prove = frame.emitter.analyzer.can_prove
+    if not prove(index >= 0):
+        index = prim.Max(index, integer(0))
+    return index if prove(index < extent) else prim.Min(index, frame.emitter.simplified(extent - 1))
+
+
+def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> None:
+    """Writes a frame's result; a smaller value is repeated to the frame's size first."""
+    frame = vectors.frame
+    access = Access(frame, buffer, indices)
+    if not access.affine:
+        raise Unsupported(f"{buffer.name} is written at places that are not affine")
+    row, col = constant(access.row_step), constant(access.col_step)
+    wanted = "full" if frame.row is not None and frame.col is not None else "row" if frame.col is not None else "col" if frame.row is not None else "one"
+    dtype, emit = stored(str(buffer.dtype)), frame.emitter.add
+    if value.shape != wanted or value.dtype != dtype:
+        value = repeated(vectors, value, wanted, dtype)
+    if (row is not None and row < 0) or (col is not None and col < 0):
+        raise Unsupported(f"{buffer.name} is written backwards")
+    for part in range(words(buffer)):
+        out = value if part == 0 else vectors.emit(R.mul, "int32", vectors.emit(R.lt, "int32", Value(value.shape, value.at, "int32"), vectors.imm(0)), vectors.imm(-1))
+        first = out.at[frame.slot, 0]
+        if wanted != "full":
+            step = {"one": integer(1), "row": access.col_step, "col": access.row_step}[wanted]
+            count = frame.size(wanted)
+            if constant(step) == 1 and words(buffer) == 1:
+                emit(R.store(view(buffer, access.start, count), R.tile(first, pitch=count), 1, count))
+            else:
+                emit(R.store(view(buffer, access.start, step, part), R.tile(first, pitch=1), count, 1))
+        elif col == 1 and words(buffer) == 1:
+            emit(R.store(view(buffer, access.start, access.row_step), frame.block(out), frame.rows, frame.cols))
+        elif row == 1 and words(buffer) == 1:
+            turned = frame.new("turned", dtype, "full")
+            emit(R.transpose(R.tile(turned.at[frame.slot, 0], pitch=frame.rows), frame.block(out), frame.rows, frame.cols))
+            source = R.tile(turned.at[frame.slot, 0], pitch=frame.rows)
+            emit(R.store(view(buffer, access.start, access.col_step), source, frame.cols, frame.rows))
+            frame.drop(turned)
+        else:
+            _scattered(vectors, access, out, part)
+        if part:
+            frame.drop(out)
+    frame.drop(value)
+
+
+def _scattered(vectors: Vectors, access: Access, value: Value, part: int) -> None:
+    """A block whose elements lie apart in both directions: element by element, by index."""
+    frame, buffer = vectors.frame, access.buffer
+    index = vectors.settled(vectors(access.flat * words(buffer) + part, "int32"), "int32")
+    target = view(buffer, integer(0), integer(1))
+    source = R.tile(value.at[frame.slot, 0], pitch=1)
+    frame.emitter.add(R.scatter(R.tile(target, pitch=1), source, index.at[frame.slot, 0], frame.size("full"), 1))
+    frame.drop(index)
+
+
+def repeated(vectors: Vectors, value: Value, shape: str, dtype: str) -> Value:
+    """A value in a larger shape, or another type."""
+    frame = vectors.frame
+    target = frame.new("out", dtype, shape)
+    if value.shape == "imm":
+        frame.emitter.add(R.fill(frame.block(target), frame.operand(vectors._exact(value), shape), *frame.extent(shape)))
+    else:
+        frame.emitter.add(R.cast(frame.block(target), frame.operand(value, shape), *frame.extent(shape)))
+        frame.drop(value)
+    return target
+

@@ -1,0 +1,2 @@
+from .stage import Unsupported
+def lower(stage, kernel): raise Unsupported("todo")

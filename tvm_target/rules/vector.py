@@ -1,0 +1,212 @@
+"""Expressions on a frame: TIR to instructions of the vector and activation engines.
+
+Floats are computed in fp32, except that an expression of a 16-bit type is rounded where TIR rounds it. Integers are computed in 32 bits
+(int64 too: the chip has no wider ones), bool as uint8. Errors are Unsupported with the expression.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm_ffi
+from tvm import tirx
+from tvm.ir import Call, TensorLoad, Var, prim
+
+from .. import dialect as R
+from ..isa import ACT
+from . import functions
+from .frame import Frame, Value, joined
+from .rewrite import dtype_of, find, substitute, uses
+from .stage import Unsupported
+
+# TIR's type -> type of a value in SRAM
+STORED = {
+    **{"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"},
+    **{"int32": "int32", "int64": "int32", "int8": "int8", "uint8": "uint8", "bool": "uint8"},
+}
+_BINARY = {prim.Add: R.add, prim.Sub: R.sub, prim.Mul: R.mul, prim.Max: R.maximum, prim.Min: R.minimum, prim.And: R.mul, prim.Or: R.maximum}
+_COMPARE = {prim.LT: R.lt, prim.LE: R.le, prim.GT: R.gt, prim.GE: R.ge, prim.EQ: R.eq, prim.NE: R.ne}
+_EXACT = 1 << 24  # whole numbers up to here are exact as immediates
+
+
+def stored(dtype: str) -> str:
+    if dtype not in STORED:
+        raise Unsupported(f"the engines have no {dtype}")
+    return STORED[dtype]
+
+
+def is_float(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat"))
+
+
+class Vectors:
+    """Evaluates expressions on a frame. `load(node, guarded)` brings a TensorLoad in; its results are kept."""
+
+    def __init__(self, frame: Frame, load: Any):
+        self.frame = frame
+        self._load = load
+        self._guards = 0
+        self._loaded: list[tuple[Any, Value]] = []
+        self._iotas: dict[str, Value] = {}
+
+    # ---- instructions
+    def emit(self, op: Any, dtype: str, *sources: Value, name: str = "t", shape: str | None = None) -> Value:
+        """op(dst, *sources, rows, cols) into a new value; sources that nobody else uses are given back."""
+        if all(s.shape == "imm" for s in sources):
+            sources = (self.settled(sources[0]), *sources[1:])
+        shape = shape or joined([s.shape for s in sources])
+        reuse = next((s for s in sources if s.own and s.shape == shape and s.dtype == dtype), None)
+        target = Value(shape, reuse.at, dtype, own=True) if reuse else self.frame.new(name, dtype, shape)
+        self.frame.emitter.add(op(self.frame.block(target), *[self.frame.operand(s, shape) for s in sources], *self.frame.extent(shape)))
+        for s in {id(s.at): s for s in sources if s is not reuse}.values():
+            if reuse is None or s.shape == "imm" or not s.at.same_as(reuse.at):
+                self.frame.drop(s)
+        return target
+
+    def act(self, function: str, x: Value, scale: float = 1.0, bias: float = 0.0) -> Value:
+        return self.emit(lambda d, a, r, c: R.act(function, d, a, r, c, scale=scale, bias=bias), "float32", self.settled(x))
+
+    def settled(self, value: Value, dtype: str | None = None) -> Value:
+        """A value that lies in SRAM."""
+        if value.shape != "imm":
+            return value
+        target = self.frame.new("k", dtype or stored(value.dtype), "one")
+        self.frame.emitter.add(R.fill(self.frame.block(target), self.frame.operand(value, "one"), 1, 1))
+        return target
+
+    def cast(self, value: Value, dtype: str) -> Value:
+        return value if value.dtype == dtype else self.emit(R.cast, dtype, self.settled(value))
+
+    def imm(self, number: float, dtype: str = "float32") -> Value:
+        return Value("imm", tirx.const(number, dtype), dtype)
+
+    def binary(self, op: Any, dtype: str, a: Value, b: Value) -> Value:
+        return self.emit(op, dtype, self._exact(a), self._exact(b))
+
+    def _exact(self, value: Value) -> Value:
+        """Numbers beyond 2^24 are not exact as immediates: high part, plus low part."""
+        if value.shape != "imm" or is_float(value.dtype) or isinstance(value.at, (int, float)):
+            return value
+        bound = self.frame.emitter.analyzer.const_int_bound(value.at)
+        if -_EXACT <= bound.min_value and bound.max_value <= _EXACT:
+            return value
+        if isinstance(value.at, Var) or not isinstance(value.at, prim.IntImm):
+            return value  # sizes and positions: tensors of more than 2^24 elements along one axis are cut before
+        number = int(value.at.value)
+        high = self.settled(self.imm(number - number % 4096, "int32"), "int32")
+        return self.emit(R.add, "int32", high, self.imm(number % 4096, "int32"))
+
+    def release(self) -> None:
+        """Gives back what was kept for this frame."""
+        for value in [*(v for _, v in self._loaded), *self._iotas.values()]:
+            if value.shape != "imm":
+                self.frame.sram.give(value.at)
+        self._loaded, self._iotas = [], {}
+
+    # ---- expressions
+    def __call__(self, e: Any, into: str | None = None) -> Value:
+        """The value of an expression; `into` is the type in which it is wanted."""
+        value = self._visit(e)
+        return value if into is None or value.shape == "imm" else self.cast(value, into)
+
+    def _visit(self, e: Any) -> Value:
+        dtype = dtype_of(e)
+        if isinstance(e, (prim.IntImm, prim.FloatImm)):
+            return Value("imm", e, dtype)
+        if not find(e, TensorLoad) and not uses(e, self._axes()) and not (is_float(dtype) and find(e, Call)):
+            stored(dtype)
+            return Value("imm", self.frame.emitter.simplified(substitute(e, self.frame.outer)) if dtype == "int64" else substitute(e, self.frame.outer), dtype)
+        if isinstance(e, Var):
+            return self._iota(e)
+        if isinstance(e, TensorLoad):
+            return self._element(e)
+        if isinstance(e, prim.Cast):
+            return self._cast(e)
+        if type(e) in _BINARY:
+            return self.binary(_BINARY[type(e)], stored(dtype), self(e.a), self(e.b))
+        if type(e) in _COMPARE:
+            return self.binary(_COMPARE[type(e)], "uint8", self(e.a), self(e.b))
+        if isinstance(e, prim.Not):
+            return self.emit(R.eq, "uint8", self(e.a), self.imm(0))
+        if isinstance(e, (prim.Div, prim.FloorDiv, prim.Mod, prim.FloorMod)):
+            return self._division(e, dtype)
+        if isinstance(e, prim.Select):
+            return self._select(e.condition, e.true_value, e.false_value, dtype)
+        if isinstance(e, Call):
+            return self._call(e, dtype)
+        raise Unsupported(f"no instructions for {type(e).__name__} of {dtype}: {e}")
+
+    def _axes(self) -> list[Any]:
+        return [a.var for a in (self.frame.row, self.frame.col) if a is not None]
+
+    def _iota(self, var: Any) -> Value:
+        frame = self.frame
+        shape = "row" if frame.col is not None and var.same_as(frame.col.var) else "col"
+        if shape not in self._iotas:
+            start = frame.col_start if shape == "row" else frame.row_start
+            target = frame.new(f"{var.name}_is", "int32", shape)
+            bound = frame.emitter.analyzer.const_int_bound(start)
+            far = bound.max_value > _EXACT and not (isinstance(frame.col.extent if shape == "row" else frame.row.extent, prim.IntImm))  # type: ignore[union-attr]
+            frame.emitter.add(R.iota(frame.block(target), *frame.extent(shape), start=0 if far else start))
+            if far:
+                for part in (start - tirx.floormod(start, 4096), tirx.floormod(start, 4096)):
+                    frame.emitter.add(R.add(frame.block(target), frame.block(target), part, *frame.extent(shape)))
+            self._iotas[shape] = Value(shape, target.at, "int32")
+        return self._iotas[shape]
+
+    def _element(self, e: TensorLoad) -> Value:
+        for known, value in self._loaded:
+            if tvm_ffi.structural_equal(known, e):
+                return value
+        value = self._load(self, e, self._guards > 0)
+        value = Value(value.shape, value.at, value.dtype)
+        self._loaded.append((e, value))
+        return value
+
+    def _cast(self, e: prim.Cast) -> Value:
+        to, source = dtype_of(e), dtype_of(e.value)
+        value = self(e.value)
+        if value.shape == "imm":
+            return Value("imm", prim.Cast(to, value.at), to)
+        if to == "bool":
+            return self.emit(R.ne, "uint8", value, self.imm(0))
+        if is_float(source) and not is_float(to):
+            value = functions.truncated(self, value)
+        if to == "float32":
+            return value if value.dtype != "int32" or source != "float32" else self.cast(value, "float32")
+        return self.cast(value, stored(to))
+
+    def _division(self, e: Any, dtype: str) -> Value:
+        if is_float(dtype):
+            a, b = self(e.a), self(e.b)
+            if isinstance(e, prim.Div):
+                return self.binary(R.div, stored(dtype), a, b)
+            return functions.modulo(self, a, b, floor=isinstance(e, prim.FloorMod))
+        analyzer = self.frame.emitter.analyzer
+        positive = not find(e, TensorLoad) and analyzer.can_prove(e.a >= 0) and analyzer.can_prove(e.b > 0)
+        floor = isinstance(e, (prim.FloorDiv, prim.FloorMod)) and not positive
+        return functions.divided(self, self(e.a), self(e.b), floor, quotient=isinstance(e, (prim.Div, prim.FloorDiv)))
+
+    def _select(self, condition: Any, yes: Any, no: Any, dtype: str, guarded: bool = False) -> Value:
+        test = self(condition)
+        self._guards += guarded
+        a, b = self(yes), self(no)
+        self._guards -= guarded
+        return self.emit(R.select, stored(dtype), test, a, b)
+
+    def _call(self, e: Call, dtype: str) -> Value:
+        name = e.op.name.rsplit(".", 1)[-1]
+        if name == "if_then_else":
+            return self._select(e.args[0], e.args[1], e.args[2], dtype, guarded=True)
+        if name == "likely":
+            return self(e.args[0])
+        if name in functions.LOGICAL and dtype == "bool":
+            return self.emit(functions.LOGICAL[name], "uint8", *[self(a) for a in e.args], *[self.imm(0)] * (name == "bitwise_not"))
+        if name in functions.FUNCTIONS:
+            return functions.FUNCTIONS[name](self, *[self(a) for a in e.args])
+        if name in ACT and is_float(dtype):
+            return self.act(name, self(e.args[0]))
+        known = ", ".join(sorted({*functions.FUNCTIONS, *ACT}))
+        raise Unsupported(f"no instructions for {name} (in {e}); known: {known}")
+
+

@@ -1,0 +1,99 @@
+"""Sharing a stage's points among the cores: outer axes, rows and columns are cut in units; core c takes units c, c + 16, ...
+
+Units are no larger than SRAM allows and, where there is enough work, small enough that every core has some. All of it may depend on
+sizes known only at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+
+from .emitter import Emitter, constant, integer
+from .frame import Frame
+from .rewrite import substitute
+from .sram import SLOTS, Sram
+from .stage import Axis
+
+CORES = 16
+LINE = 64  # columns are cut at multiples of this
+
+
+def ceildiv(a: Any, b: Any) -> Any:
+    return tirx.floordiv(a + (b - 1), b)
+
+
+def least(a: Any, b: Any) -> Any:
+    return tirx.min(integer(a) if isinstance(a, int) else a, integer(b) if isinstance(b, int) else b)
+
+
+def most(a: Any, b: Any) -> Any:
+    return tirx.max(integer(a) if isinstance(a, int) else a, integer(b) if isinstance(b, int) else b)
+
+
+@dataclass
+class Kernel:
+    """What the stages of one kernel share."""
+
+    emitter: Emitter
+    sram: Sram
+    core: Any
+
+
+@contextmanager
+def units(
+    kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None, row_step: int = 0, col_step: int = 0
+) -> Iterator[Frame]:
+    """The work loop: a frame for each unit. `row_step`, `col_step` fix the size of a unit; 0 leaves it to the rule above."""
+    emit, sizes, one = kernel.emitter, kernel.sram.sizes, integer(1)
+    rows, cols = row.extent if row else one, col.extent if col else one
+    others: Any = one
+    for a in outer:
+        others = others * a.extent
+    width = cols if constant(cols) is not None and (constant(cols) or 0) <= 16 else None
+    cap = sizes["row"] if row is None else sizes["row"] // 4 if constant(cols) is None else sizes["row"]
+    if col_step:
+        step = least(cols, col_step)
+    elif width is not None:
+        step = width
+    else:
+        groups = ceildiv(integer(CORES), most(others * rows, 1))  # cores that share one row
+        step = least(least(cols, cap), most(ceildiv(cols, groups * LINE) * LINE, 1))
+    col_step_at = most(emit.let("col_step", step), 1) if constant(step) is None else step
+    col_step_at = emit.let("col_step", col_step_at)
+    fit = sizes["row"] if col is None else most(least(sizes["col"], tirx.floordiv(integer(sizes["full"]), col_step_at)), 1)
+    wanted = integer(row_step) if row_step else most(ceildiv(rows * others, integer(CORES)), 1)
+    row_step_at = emit.let("row_step", most(least(least(rows, fit), wanted), 1)) if row else one
+    row_parts = emit.let("row_parts", ceildiv(rows, row_step_at))
+    col_parts = emit.let("col_parts", ceildiv(cols, col_step_at))
+    count = emit.let("units", others * row_parts * col_parts)
+    single = constant(count) is not None and (constant(count) or 0) <= CORES
+    turns = ceildiv(count - kernel.core, integer(CORES))
+
+    @contextmanager
+    def turn() -> Iterator[tuple[Any, Any]]:
+        if single:
+            with emit.when(kernel.core < count):
+                yield kernel.core, integer(0)
+        else:
+            with emit.loop("turn", turns) as i:
+                yield i * CORES + kernel.core, tirx.floormod(i, integer(SLOTS))
+
+    with turn() as (index, slot):
+        unit = emit.let("unit", index)
+        slot = emit.let("slot", slot)
+        col_start = emit.let("col_start", tirx.floormod(unit, col_parts) * col_step_at)
+        rest = tirx.floordiv(unit, col_parts)
+        row_start = emit.let("row_start", tirx.floormod(rest, row_parts) * row_step_at)
+        rest = tirx.floordiv(rest, row_parts)
+        values: dict[Any, Any] = {}
+        for a in reversed(outer):
+            values[a.var] = emit.let(a.var.name, tirx.floormod(rest, a.extent))
+            rest = tirx.floordiv(rest, a.extent)
+        here_rows = emit.let("rows", least(row_step_at, substitute(rows, values) - row_start)) if row else one
+        here_cols = emit.let("cols", least(col_step_at, substitute(cols, values) - col_start)) if col else one
+        yield Frame(emit, kernel.sram, row, col, row_start, col_start, here_rows, here_cols, values, slot)
