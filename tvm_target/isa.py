@@ -14,6 +14,7 @@ from enum import Enum
 PREFIX = "rigi."
 TILE = PREFIX + "tile"
 BARRIER = PREFIX + "barrier"
+ELEMENT_LOOPS = PREFIX + "element_loops"  # marks what the sequencer does element by element, and functions with such parts
 
 
 class Arg(Enum):

@@ -18,11 +18,12 @@ from tvm import s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
 from .codegen.walk import post_order_visit
+from .rules import lower_functions
 
 NAME = "rigi"
 
 # Passes (IRModule -> IRModule) that rewrite generic TIR into instructions before anything is lowered.
-PRE_LOWERING: list[Callable[[], tvm.ir.transform.Pass]] = []
+PRE_LOWERING: list[Callable[[], tvm.ir.transform.Pass]] = [lower_functions]
 
 
 def is_rigi(target: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Expressions: TIR to C++. Signed integers are int64_t whatever their TIR width; bf16 numbers are held as float."""
+"""Expressions: TIR to C++."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tvm.ir import Call, StringImm, TensorLoad, Var, prim
 
 from ..isa import PREFIX
 from .context import BufferInfo, Kernel, bits_of, op_name
+from .scalars import ctype, is_small_float, known, rounded, stored, widened
 
 _BINARY = {
     prim.Add: ("+", 12), prim.Sub: ("-", 12), prim.Mul: ("*", 13),
@@ -27,18 +28,10 @@ _CALL_BINARY = {
 }
 _MATH = (
     *("exp", "exp2", "log", "log2", "log10", "sqrt", "tanh", "sin", "cos", "tan", "ceil", "floor", "trunc", "round", "erf", "sinh"),
-    *("cosh", "atan", "asin", "acos", "fabs", "pow", "fmod", "atan2", "copysign", "nearbyint"),
+    *("cosh", "atan", "asin", "acos", "fabs", "pow", "fmod", "atan2", "copysign", "nearbyint", "log1p", "asinh", "acosh", "atanh"),
+    *("hypot", "nextafter", "fma", "isnan", "isinf", "isfinite"),
 )
 _ATOM, _UNARY, _MUL, _TERNARY = 20, 15, 13, 2
-
-
-def ctype(dtype: str) -> str:
-    """The C++ type of a sequencer variable."""
-    if dtype == "bool" or dtype.startswith("uint"):
-        return "bool" if dtype == "bool" else f"{dtype}_t"
-    if dtype.startswith("int"):
-        return "int64_t"
-    return "double" if dtype == "float64" else "float"
 
 
 def dtype_of(expr: Any) -> str:
@@ -112,7 +105,7 @@ class ExprPrinter:
         if isinstance(e, prim.Select):
             return self._choice(e.condition, e.true_value, e.false_value)
         if isinstance(e, prim.Let):
-            self.kernel.fail("a let expression inside another expression; bind the value with a statement instead")
+            return self._let(e)
         for table in (_BINARY, _SHORT_CIRCUIT):
             if type(e) in table:
                 return self._infix(e, *table[type(e)], lazy=table is _SHORT_CIRCUIT)
@@ -151,19 +144,38 @@ class ExprPrinter:
 
     def _division(self, a: Any, b: Any, dtype: str, floor: bool, quotient: bool) -> tuple[str, int]:
         sign = "/" if quotient else "%"
-        if dtype.startswith("float"):
-            return f"{self(a, _MUL)} / {self(b, _MUL + 1)}", _MUL
+        if not dtype.startswith(("int", "uint")):
+            return self._float_division(a, b, floor, quotient)
         low = self._analyzer.const_int_bound
         positive = low(b).min_value > 0
         if positive and (not floor or low(a).min_value >= 0):
             return self._narrowed(f"{self(a, _MUL)} {sign} {self(b, _MUL + 1)}", _MUL, dtype)
         if dtype.startswith("uint"):
-            self.kernel.fail(f"a division of {dtype} by {b}, which may be 0; divide signed integers")
+            return self._narrowed(f"{'u' if quotient else 'umod'}{'div' if quotient else ''}({self(a)}, {self(b)})", _ATOM, dtype)
         return f"{'floor' if floor else 'trunc'}{'div' if quotient else 'mod'}({self(a)}, {self(b)})", _ATOM
 
+    def _float_division(self, a: Any, b: Any, floor: bool, quotient: bool) -> tuple[str, int]:
+        if quotient:
+            text = f"{self(a, _MUL)} / {self(b, _MUL + 1)}"
+            return (f"std::floor({text})", _ATOM) if floor else (text, _MUL)
+        if not floor:
+            return f"std::fmod({self(a)}, {self(b)})", _ATOM
+        with self.hoisting(False):
+            x, y = self(a, _MUL), self(b, _MUL)
+        return f"{x} - std::floor({x} / ({y})) * ({y})", 12
+
     def _narrowed(self, text: str, level: int, dtype: str) -> tuple[str, int]:
-        # C++ computes uint8_t and uint16_t in int; TIR wraps.
-        return (f"static_cast<{dtype}_t>({text})", _ATOM) if dtype in ("uint8", "uint16") else (text, level)
+        # C++ computes small integers in int; TIR wraps. int32 may grow to 64 bits, as its overflow means nothing in TIR.
+        return (f"static_cast<{dtype}_t>({text})", _ATOM) if dtype in ("uint8", "uint16", "int8", "int16") else (text, level)
+
+    def _let(self, e: prim.Let) -> tuple[str, int]:
+        self.kernel.push()
+        with self.hoisting(False):
+            value = self(e.value)
+            name = self.kernel.declare(e.var)
+            text = f"[&] {{ const {ctype(dtype_of(e.value))} {name} = {value}; return {self(e.body)}; }}()"
+        self.kernel.pop()
+        return text, _ATOM
 
     def _choice(self, condition: Any, yes: Any, no: Any) -> tuple[str, int]:
         test = self(condition, _TERNARY + 1)
@@ -176,14 +188,17 @@ class ExprPrinter:
             return self._visit(e.value)
         if to == "bool":
             return f"{self(e.value, 9)} != 0", 8
-        if to == "bfloat16":
-            return f"round_bf16({self(e.value)})", _ATOM
-        self._known_float(to, str(e))
+        if is_small_float(to):
+            text = self(e.value)
+            return (text, _ATOM) if is_small_float(source) and source == to else (rounded(to, text), _ATOM)
+        self._known(to, str(e))
         kind = f"{to}_t" if to.startswith(("int", "uint")) else ctype(to)
+        if kind.startswith(("int", "uint")) and "float" in source:
+            return f"to_int<{kind}>({self(e.value)})", _ATOM
         return f"static_cast<{kind}>({self(e.value)})", _ATOM
 
-    def _known_float(self, dtype: str, what: str) -> None:
-        if dtype == "float16" or dtype.startswith(("float8", "float6", "float4")) or dtype == "int4":
+    def _known(self, dtype: str, what: str) -> None:
+        if not known(dtype):
             self.kernel.fail(f"{what}: the sequencer has no {dtype} numbers; R.cast the block to float32 in SRAM and read that")
 
     def _call(self, e: Call) -> tuple[str, int]:
@@ -200,22 +215,41 @@ class ExprPrinter:
             return f"~{self(e.args[0], _UNARY)}", _UNARY
         if name in _MATH:
             return f"std::{name}({', '.join(self(a) for a in e.args)})", _ATOM
-        if name == "rsqrt":
-            return f"1.0F / std::sqrt({self(e.args[0])})", _MUL
-        if name == "sigmoid":
-            return f"1.0F / (1.0F + std::exp(-{self(e.args[0], _UNARY)}))", _MUL
+        if name in ("exp10", "rsqrt", "sigmoid"):
+            return self._composed(name, e.args[0])
+        if name == "ldexp":
+            return f"std::ldexp({self(e.args[0])}, static_cast<int>({self(e.args[1])}))", _ATOM
         if name == "abs":
             return f"std::abs({self(e.args[0])})", _ATOM
-        if name == "clz":
-            return f"__builtin_clzll(static_cast<uint64_t>({self(e.args[0])}))", _ATOM
+        if name in ("clz", "popcount", "ctpop"):
+            return f"{'clz' if name == 'clz' else 'popcount'}<uint{bits_of(dtype_of(e.args[0]))}_t>({self(e.args[0])})", _ATOM
         if name == "reinterpret":
-            return f"__builtin_bit_cast({ctype(dtype_of(e))}, {self(e.args[0])})", _ATOM
+            return self._reinterpret(e), _ATOM
+        if name == "large_uint_imm":
+            return f"{int(e.args[1].value) << 32 | int(e.args[0].value)}ULL", _ATOM
         if name == "call_extern":
             function = e.args[0].value if isinstance(e.args[0], StringImm) else str(e.args[0])
             hint = "an instruction is a statement and has no value" if function.startswith(PREFIX) else "the chip calls no other code"
             self.kernel.fail(f"call_extern({function!r}) inside an expression: {hint}")
-        known = ", ".join(sorted([*_MATH, "rsqrt", "sigmoid", "abs"]))
-        self.kernel.fail(f"the sequencer has no function {name!r} (in {e}); known: {known}")
+        have = ", ".join(sorted([*_MATH, "rsqrt", "sigmoid", "abs", "exp10", "ldexp", "clz", "popcount"]))
+        self.kernel.fail(f"the sequencer has no function {name!r} (in {e}); known: {have}")
+
+    def _composed(self, name: str, x: Any) -> tuple[str, int]:
+        suffix = "" if dtype_of(x) == "float64" else "F"
+        if name == "exp10":
+            return f"std::pow(10.0{suffix}, {self(x)})", _ATOM
+        one = f"1.0{suffix}"
+        if name == "rsqrt":
+            return f"{one} / std::sqrt({self(x)})", _MUL
+        return f"{one} / ({one} + std::exp(-{self(x, _UNARY)}))", _MUL
+
+    def _reinterpret(self, e: Call) -> str:
+        to, source = dtype_of(e), dtype_of(e.args[0])
+        if is_small_float(to) or is_small_float(source):
+            if to not in ("bfloat16", source) or source not in ("uint16", "int16", to):
+                self.kernel.fail(f"{e}: the sequencer does not see the bits of {source} as {to}")
+            return widened(to, f"static_cast<uint16_t>({self(e.args[0])})")
+        return f"__builtin_bit_cast({stored(to)}, static_cast<{stored(source)}>({self(e.args[0])}))"
 
     # ---- scalar accesses
     def scalar(self, load: TensorLoad) -> str:
@@ -227,14 +261,9 @@ class ExprPrinter:
         with self.hoisting(self._hoist):
             offset = info.offset(list(load.indices)) * (bits_of(info.dtype) // 8 or 1)
             address = self.sum(info.base, offset)
-        self._known_float(info.dtype, f"{info.name}[...] as a number")
+        self._known(info.dtype, f"{info.name}[...] as a number")
         access = "scalar_read" if info.place == "sram" else "scalar_load"
-        stored = {"bfloat16": "uint16_t", "float32": "float", "float64": "double", "bool": "uint8_t"}.get(info.dtype, f"{info.dtype}_t")
-        text = f"core.{access}<{stored}>({address})"
-        if info.dtype == "bfloat16":
-            text = f"widen_bf16({text})"
-        elif info.dtype == "bool":
-            text = f"({text} != 0)"
+        text = widened(info.dtype, f"core.{access}<{stored(info.dtype)}>({address})")
         if not self._hoist:
             return text
         name = self.kernel.fresh(f"{info.name}_value")

@@ -14,7 +14,7 @@ from .context import Kernel, identifier, statements
 from .expr import ctype
 from .phases import split
 from .sram import SramPlan
-from .stmt import StatementPrinter
+from .stmt import StatementPrinter, has_element_loops
 from .walk import post_order_visit
 
 
@@ -27,6 +27,7 @@ class KernelSource:
     args: list[dict[str, str]]
     sram_bytes: int
     phases: int
+    element_loops: bool = False  # whether the sequencer writes elements one by one
 
 
 def print_kernel(name: str, func: tirx.PrimFunc, chip: Chip) -> KernelSource:
@@ -35,6 +36,9 @@ def print_kernel(name: str, func: tirx.PrimFunc, chip: Chip) -> KernelSource:
     plan = SramPlan(kernel)
     args = [_argument(kernel, p) for p in func.params]
     body, thread = _launch(kernel, func.body)
+    loops = has_element_loops(func.body)
+    if loops:
+        plan.reserve_elements()
     _place(plan, func.body)
     plan.check()
     spread = _spread(kernel, thread)
@@ -52,7 +56,7 @@ def print_kernel(name: str, func: tirx.PrimFunc, chip: Chip) -> KernelSource:
         lines += [*function, ""]
     table = ", ".join(f"phase{n}" for n in range(len(phases)))
     lines += [f"constexpr rigi_phase phases[] = {{{table}}};", f"}}  // namespace {identifier(name)}"]
-    return KernelSource(name, "\n".join(lines), args, plan.used, len(phases))
+    return KernelSource(name, "\n".join(lines), args, plan.used, len(phases), loops)
 
 
 def _argument(kernel: Kernel, param: Any) -> dict[str, str]:

@@ -67,6 +67,8 @@ def facts(stmt: Any) -> Facts:
             settle()
             found.stores.add(node.buffer.__chandle__())
             found.names[node.buffer.__chandle__()] = node.buffer.name
+            if node.buffer.scope() == "global":
+                found.hbm_written.add(node.buffer.__chandle__())
         elif isinstance(node, Var) and not is_buffer_var(node):
             found.needs.add(node.__chandle__())
         elif isinstance(node, (tirx.Bind, tirx.For)):

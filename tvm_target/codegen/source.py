@@ -8,6 +8,7 @@ from typing import Any
 from tvm import tirx
 
 from ..target import Chip
+from . import scalars
 from .context import identifier
 from .kernel import KernelSource, print_kernel
 
@@ -38,12 +39,7 @@ inline int64_t floordiv(int64_t a, int64_t b) {
 inline int64_t floormod(int64_t a, int64_t b) {
   return truncmod(a, b) + (truncmod(a, b) != 0 && (a < 0) != (b < 0) ? b : 0);
 }""",
-    "widen_bf16": "inline float widen_bf16(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }",
-    "round_bf16": """\
-inline float round_bf16(float x) {  // to nearest even; a NaN stays one
-  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
-  return x != x ? x : __builtin_bit_cast(float, (bits + 0x7fffU + (bits >> 16 & 1U)) & 0xffff0000U);
-}""",
+    **scalars.HELPERS,
 }
 
 
@@ -54,8 +50,9 @@ def print_module(functions: dict[str, tirx.PrimFunc], chip: Chip) -> tuple[str, 
     wanted = {name for name in _HELPERS if re.search(rf"\b{name}[<(]", body)}
     if wanted & {"floordiv", "floormod"}:
         wanted |= {"truncdiv", "truncmod"}
+    wanted |= set().union(*(scalars.NEEDS.get(name, set()) for name in wanted))
     helpers = "\n".join(text for name, text in _HELPERS.items() if name in wanted)
-    includes = "#include <cmath>\n\n" if re.search(r"\bstd::|\bNAN\b|\bINFINITY\b", body) else ""
+    includes = "#include <cmath>\n\n" if re.search(r"\bstd::|\bNAN\b|\bINFINITY\b", helpers + body) else ""
     lines = [_HEAD.format(chip=chip.name, includes=includes, helpers=helpers), body, "", "constexpr rigi_kernel_desc kernels[] = {"]
     for k in kernels:
         space = identifier(k.name)
@@ -68,4 +65,5 @@ def print_module(functions: dict[str, tirx.PrimFunc], chip: Chip) -> tuple[str, 
 
 def kernel_facts(kernel: KernelSource) -> dict[str, Any]:
     """The manifest's entry of a kernel."""
-    return {"name": kernel.name, "args": kernel.args, "sram_bytes": kernel.sram_bytes, "phases": kernel.phases}
+    facts = {"name": kernel.name, "args": kernel.args, "sram_bytes": kernel.sram_bytes, "phases": kernel.phases}
+    return {**facts, "element_loops": True} if kernel.element_loops else facts

@@ -14,6 +14,9 @@ from tvm.ir import prim
 
 from .context import Kernel, bits_of
 
+# Element stores take two lines at the bottom: a spare one, and one where an element waits that goes to HBM.
+SLOT_LINES = 2
+
 
 @dataclass(frozen=True)
 class Place:
@@ -31,6 +34,13 @@ class SramPlan:
         self.kernel = kernel
         self.places: list[Place] = []
         self.used = 0
+
+    def reserve_elements(self) -> None:
+        """The lines that element stores need, at fixed places: a spare one and a slot."""
+        self.places.append(
+            Place("element_slot", 0, SLOT_LINES * self.kernel.chip.line_bytes, (SLOT_LINES * self.kernel.chip.line_bytes,), "uint8")
+        )
+        self.used = SLOT_LINES * self.kernel.chip.line_bytes
 
     def add(self, buffer: Any) -> None:
         shape = tuple(int(n.value) if isinstance(n, prim.IntImm) else -1 for n in buffer.shape)

@@ -7,10 +7,11 @@ from typing import Any
 from tvm import tirx
 from tvm.ir import Call, StringImm, TensorLoad, prim
 
-from ..isa import SRAM_SCOPES
-from .context import Kernel, op_name, statements
-from .expr import ExprPrinter, ctype, dtype_of
+from ..isa import ELEMENT_LOOPS, SRAM_SCOPES
+from .context import BufferInfo, Kernel, bits_of, op_name, statements
+from .expr import ExprPrinter, dtype_of
 from .instr import InstructionPrinter
+from .scalars import ctype, known, written
 from .walk import post_order_visit
 
 MAX_LOCAL = 4096  # elements of a sequencer array
@@ -18,6 +19,18 @@ _REMEDY = {
     "sram": "use an instruction on a block instead: R.fill for a constant, R.add, R.mul, R.act ... to compute, R.load to bring data in",
     "hbm": "compute the block in SRAM and write it with R.store (or R.scatter, R.store_add)",
 }
+
+
+def has_element_loops(body: Any) -> bool:
+    """Whether part of a kernel is marked as loops of the sequencer that write elements one by one."""
+    found = False
+
+    def visit(node: Any) -> None:
+        nonlocal found
+        found = found or isinstance(node, tirx.AttrStmt) and node.attr_key == ELEMENT_LOOPS
+
+    post_order_visit(body, visit)
+    return found
 
 
 class StatementPrinter:
@@ -30,6 +43,7 @@ class StatementPrinter:
         self._declared: list[tuple[int, int]] = []  # line and variable
         self._depth = 1
         self._line = -1
+        self._element_loops = False
         self.expr = ExprPrinter(kernel, self.emit)
         self.instruction = InstructionPrinter(kernel, self.expr)
 
@@ -141,6 +155,9 @@ class StatementPrinter:
 
     def _visit_bufferstore(self, stmt: Any) -> None:
         info = self.kernel.buffer(stmt.buffer)
+        if info.place != "local" and self._element_loops:
+            self._element(info, stmt)
+            return
         if info.place != "local":
             where = ", ".join(str(i) for i in stmt.indices)
             self.kernel.fail(
@@ -151,13 +168,29 @@ class StatementPrinter:
             value = self.expr(stmt.value)
         self.emit(f"{self.expr.local(info, list(stmt.indices))} = {value};")
 
+    def _element(self, info: BufferInfo, stmt: Any) -> None:
+        """An element of SRAM by a fill; one of HBM by way of the slot, line 1 of the scratchpad."""
+        if not known(info.dtype):
+            self.kernel.fail(f"an element of {info.name!r} is written, but the sequencer has no {info.dtype} numbers")
+        size = bits_of(info.dtype) // 8
+        with self.expr.hoisting():
+            value = self.expr(stmt.value)
+            at = self.expr.sum(info.base, info.offset(list(stmt.indices)) * size)
+        if info.place == "sram":
+            self.emit(written(info.dtype, at, value))
+            return
+        slot = self.kernel.chip.line_bytes
+        self.emit(written(info.dtype, str(slot), value))
+        self.emit(f"core.store(hbm({at}, {size}), sram({slot}, {size}, RIGI_U8), 1, {size});")
+
     # ---- control flow
     def _visit_seqstmt(self, stmt: Any) -> None:
         for part in statements(stmt):
             self(part)
 
     def _visit_for(self, stmt: Any) -> None:
-        if stmt.kind not in (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED):
+        known_kind = stmt.kind in (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED)
+        if not known_kind and (not self._element_loops or stmt.thread_binding is not None):
             kind = tirx.ForKind(stmt.kind).name.lower()
             self.kernel.fail(
                 f"the loop over {stmt.loop_var.name!r} is {kind}; a core runs serial and unrolled loops "
@@ -216,5 +249,7 @@ class StatementPrinter:
     def _visit_attrstmt(self, stmt: Any) -> None:
         if stmt.attr_key == "thread_extent":
             self.kernel.fail("two launches nested in one kernel; launch_thread('blockIdx.x', ...) stands once, around everything")
+        before, self._element_loops = self._element_loops, self._element_loops or stmt.attr_key == ELEMENT_LOOPS
         for part in statements(stmt.body):
             self(part)
+        self._element_loops = before

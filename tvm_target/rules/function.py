@@ -15,7 +15,9 @@ from .. import dialect as R
 from .. import isa
 from ..codegen.walk import post_order_visit
 from ..target import chip
-from . import contraction, injective, reduction
+from ..isa import ELEMENT_LOOPS
+from . import contraction, injective, reduction, sequencer
+from .compact import compact_parameters
 from .emitter import Emitter
 from .rewrite import find
 from .sram import Sram
@@ -25,15 +27,23 @@ from .work import CORES, Kernel
 RULES: list[Callable[[Stage, Kernel], None]] = [contraction.lower, reduction.lower, injective.lower]
 # Elements of blocks and vectors, largest first: the first that fits is taken.
 SIZES = [{"one": 16, "row": full // 4, "col": min(full // 4, 1024), "full": full} for full in (32768, 16384, 8192, 4096, 2048, 1024)]
-LOOPS = "rigi.element_loops"
 
 
 def lower_functions() -> tvm.ir.transform.Pass:
     """All generic functions of a module for a Rigi target, as a pass."""
 
-    @tvm.tirx.transform.prim_func_pass(opt_level=0, name="rigi.rules")
-    def run(func: tirx.PrimFunc, _mod: tvm.IRModule, _ctx: Any) -> tirx.PrimFunc:
-        return lower_function(func) if is_generic(func) else func
+    @tvm.transform.module_pass(opt_level=0, name="rigi.rules")
+    def run(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
+        from ..pipeline import is_rigi
+
+        changed = {
+            gv: lower_function(func, gv.name_hint)
+            for gv, func in mod.functions.items()
+            if isinstance(func, tirx.PrimFunc) and is_rigi(func.attrs.get("target")) and is_generic(func)
+        }
+        result = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+        result.update(tvm.IRModule(changed))
+        return result
 
     return run
 
@@ -55,18 +65,21 @@ def is_generic(func: tirx.PrimFunc) -> bool:
     return generic
 
 
-def lower_function(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The kernel of a generic function."""
+def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFunc:
+    """The kernel of a generic function. Raises LoweringError if its buffers do not fit in SRAM, or it holds what no rule can take."""
+    name = name or str(func.attrs.get("global_symbol", "function"))
+    func = compact_parameters(func)
     allocated, parts = _parts(func.body)
-    limit, last = chip().sram_bytes, None
+    limit, needed = chip().sram_bytes, 0
     for sizes in SIZES:
-        body, sram, loops = _kernel(func, allocated, parts, sizes)
-        if sram <= limit:
+        body, needed, loops = _kernel(func, name, allocated, parts, sizes)
+        if needed <= (limit // 2 if loops else limit):
             new = func.with_body(body)
-            return new.with_attr(LOOPS, True) if loops else new
-        last = sram
-    name = str(func.attrs.get("global_symbol", "a function"))
-    raise ValueError(f"{name}: its blocks need {last:,} bytes of SRAM even at the smallest tiles, and a core has {limit:,}; split the function")
+            new = new.without_attr("s_tir") if "s_tir" in new.attrs else new
+            return new.with_attr(ELEMENT_LOOPS, True) if loops else new
+    raise sequencer.LoweringError(
+        f"{name}: its blocks need {needed:,} bytes of SRAM even at the smallest tiles, and a core has {limit:,}; split the function"
+    )
 
 
 def _parts(body: Any) -> tuple[list[Any], list[Any]]:
@@ -84,50 +97,50 @@ def _parts(body: Any) -> tuple[list[Any], list[Any]]:
     return allocated, parts
 
 
-def _kernel(func: tirx.PrimFunc, allocated: list[Any], parts: list[Any], sizes: dict[str, int]) -> tuple[Any, int, bool]:
+def _kernel(func: tirx.PrimFunc, name: str, allocated: list[Any], parts: list[Any], sizes: dict[str, int]) -> tuple[Any, int, bool]:
+    """The body, the bytes of SRAM that tiles take, and whether there are element loops."""
     analyzer = tvm.sym.Analyzer()
     for size in _sizes(func):
         analyzer.bind(size, tvm.ir.Range(0, 1 << 40))
-    core32 = tirx.Var("core", "int32")
-    analyzer.bind(core32, tvm.ir.Range(0, CORES))
+    core = tirx.Var("core", "int32")
+    analyzer.bind(core, tvm.ir.Range(0, CORES))
     emitter = Emitter(analyzer)
-    core = prim.Cast("int64", core32)
-    kernel = Kernel(emitter, Sram(sizes), core)
+    kernel = Kernel(emitter, Sram(sizes), prim.Cast("int64", core))
+    checks: list[Any] = []
     loops = False
     for number, part in enumerate(parts):
         if number:
             emitter.add(R.barrier())
-        loops = _stage(part, kernel) or loops
-
+        reasons = _by_tiles(part, kernel)
+        if reasons:
+            loops = True
+            done = sequencer.lower(part, core, name, chip().sram_bytes // 2 // len(parts))
+            checks += [tirx.AssertStmt(StringImm("ValueError"), condition, [StringImm(text)]) for condition, text in done.checks]
+            emitter.add(done.body)
     body = emitter.take()
     head = [tirx.AllocBuffer(b) for b in kernel.sram.buffers]
-    iter_var = tirx.IterVar(tvm.ir.Range(0, CORES), core32, 1, "blockIdx.x")
-    launch = tirx.AttrStmt(iter_var, "thread_extent", tirx.const(CORES, "int32"), Emitter.body([*head, *body]))
-    workspace = [tirx.AllocBuffer(b) for b in allocated]
-    return Emitter.body([*workspace, launch]), kernel.sram.bytes, loops
+    thread = tirx.IterVar(tvm.ir.Range(0, CORES), core, tirx.IterVar.ThreadIndex, "blockIdx.x")
+    launch = tirx.AttrStmt(thread, "thread_extent", tirx.const(CORES, "int32"), Emitter.body([*head, *body]))
+    return Emitter.body([*(tirx.AllocBuffer(b) for b in allocated), *checks, launch]), kernel.sram.bytes, loops
 
 
-def _stage(part: Any, kernel: Kernel) -> bool:
-    """Emits a stage by the first rule that takes it; True if that was the sequencer."""
+def _by_tiles(part: Any, kernel: Kernel) -> list[str]:
+    """Emits a stage by the first rule that takes it; else why each refused."""
     try:
         stage = read(part, kernel.emitter.analyzer)
     except Unsupported as reason:
-        return _by_sequencer(part, kernel, [str(reason)])
+        return [str(reason)]
     reasons = []
     for rule in RULES:
         before, sram = kernel.emitter.mark(), kernel.sram.state()
         try:
             rule(stage, kernel)
-            return False
+            return []
         except Unsupported as reason:
             kernel.emitter.back_to(before)
             kernel.sram.back_to(sram)
             reasons.append(str(reason))
-    return _by_sequencer(part, kernel, reasons)
-
-
-def _by_sequencer(part: Any, kernel: Kernel, reasons: list[str]) -> bool:
-    raise Unsupported("; ".join(reasons))
+    return reasons
 
 
 def _sizes(func: tirx.PrimFunc) -> list[Any]:
