@@ -115,7 +115,7 @@ def _kernel(func: tirx.PrimFunc, name: str, allocated: list[Any], parts: list[An
         if reasons:
             loops = True
             done = sequencer.lower(part, core, name, chip().sram_bytes // 2 // len(parts))
-            checks += [tirx.AssertStmt(StringImm("ValueError"), condition, [StringImm(text)]) for condition, text in done.checks]
+            checks += [tirx.AssertStmt(condition, StringImm("ValueError"), [StringImm(text)]) for condition, text in done.checks]
             emitter.add(done.body)
     body = emitter.take()
     head = [tirx.AllocBuffer(b) for b in kernel.sram.buffers]
