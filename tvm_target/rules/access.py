@@ -92,12 +92,12 @@ def _affine(frame: Frame, access: Access) -> Value | None:
         elif (known := constant(step)) is not None and known < 0:
             return None
         else:
-            emit(R.load(R.tile(value.at[frame.slot, 0], pitch=1), view(buffer, access.start, step), count, 1))
+            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, step), count, 1))
         return value
     if wide:
         if frame.emitter.analyzer.can_prove_equal(access.row_step, frame.cols) and col == 1:
             value = frame.new(buffer.name, dtype, "full")
-            emit(R.load(R.tile(value.at[frame.slot, 0], pitch=1), view(buffer, access.start, one), frame.rows * frame.cols, 1))
+            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, one), frame.rows * frame.cols, 1))
             return value
         return None
     if col == 1:
@@ -106,9 +106,9 @@ def _affine(frame: Frame, access: Access) -> Value | None:
         return value
     if row == 1:
         turned = frame.new(buffer.name, dtype, "full")
-        emit(R.load(R.tile(turned.at[frame.slot, 0], pitch=frame.rows), view(buffer, access.start, access.col_step), frame.cols, frame.rows))
+        emit(R.load(R.tile(frame.first(turned), pitch=frame.rows), view(buffer, access.start, access.col_step), frame.cols, frame.rows))
         value = frame.new(buffer.name, dtype, "full")
-        source = R.tile(turned.at[frame.slot, 0], pitch=frame.rows)
+        source = R.tile(frame.first(turned), pitch=frame.rows)
         emit(R.transpose(frame.block(value), source, frame.cols, frame.rows))
         frame.drop(turned)
         return value
@@ -129,16 +129,16 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
             if rows.shape == "col":
                 value = frame.new(buffer.name, dtype, "full")
                 source = view(buffer, frame.col_start, integer(1))
-                frame.emitter.add(R.gather(frame.block(value), source, rows.at[frame.slot, 0], frame.rows, frame.cols))
+                frame.emitter.add(R.gather(frame.block(value), source, frame.first(rows), frame.rows, frame.cols))
                 frame.drop(rows)
                 return value
     index = vectors.settled(vectors(flat, "int32"), "int32")
     if words(buffer) == 2:
         index = vectors.emit(R.mul, "int32", index, vectors.imm(2, "int32"))
     value = frame.new(buffer.name, dtype, index.shape)
-    target = R.tile(value.at[frame.slot, 0], pitch=1)
+    target = R.tile(frame.first(value), pitch=1)
     source = view(buffer, integer(0), integer(1)) if words(buffer) == 1 else R.tile(view(buffer, integer(0), integer(1)), pitch=1)
-    frame.emitter.add(R.gather(target, source, index.at[frame.slot, 0], frame.size(index.shape), 1))
+    frame.emitter.add(R.gather(target, source, frame.first(index), frame.size(index.shape), 1))
     frame.drop(index)
     return value
 
@@ -157,15 +157,29 @@ def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> No
     if not access.affine:
         raise Unsupported(f"{buffer.name} is written at places that are not affine")
     row, col = constant(access.row_step), constant(access.col_step)
-    wanted = "full" if frame.row is not None and frame.col is not None else "row" if frame.col is not None else "col" if frame.row is not None else "one"
+    wanted = (
+        "full"
+        if frame.row is not None and frame.col is not None
+        else "row"
+        if frame.col is not None
+        else "col"
+        if frame.row is not None
+        else "one"
+    )
     dtype, emit = stored(str(buffer.dtype)), frame.emitter.add
     if value.shape != wanted or value.dtype != dtype:
         value = repeated(vectors, value, wanted, dtype)
     if (row is not None and row < 0) or (col is not None and col < 0):
         raise Unsupported(f"{buffer.name} is written backwards")
     for part in range(words(buffer)):
-        out = value if part == 0 else vectors.emit(R.mul, "int32", vectors.emit(R.lt, "int32", Value(value.shape, value.at, "int32"), vectors.imm(0)), vectors.imm(-1))
-        first = out.at[frame.slot, 0]
+        out = (
+            value
+            if part == 0
+            else vectors.emit(
+                R.mul, "int32", vectors.emit(R.lt, "int32", Value(value.shape, value.at, "int32"), vectors.imm(0)), vectors.imm(-1)
+            )
+        )
+        first = frame.first(out)
         if wanted != "full":
             step = {"one": integer(1), "row": access.col_step, "col": access.row_step}[wanted]
             count = frame.size(wanted)
@@ -177,8 +191,8 @@ def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> No
             emit(R.store(view(buffer, access.start, access.row_step), frame.block(out), frame.rows, frame.cols))
         elif row == 1 and words(buffer) == 1:
             turned = frame.new("turned", dtype, "full")
-            emit(R.transpose(R.tile(turned.at[frame.slot, 0], pitch=frame.rows), frame.block(out), frame.rows, frame.cols))
-            source = R.tile(turned.at[frame.slot, 0], pitch=frame.rows)
+            emit(R.transpose(R.tile(frame.first(turned), pitch=frame.rows), frame.block(out), frame.rows, frame.cols))
+            source = R.tile(frame.first(turned), pitch=frame.rows)
             emit(R.store(view(buffer, access.start, access.col_step), source, frame.cols, frame.rows))
             frame.drop(turned)
         else:
@@ -193,8 +207,8 @@ def _scattered(vectors: Vectors, access: Access, value: Value, part: int) -> Non
     frame, buffer = vectors.frame, access.buffer
     index = vectors.settled(vectors(access.flat * words(buffer) + part, "int32"), "int32")
     target = view(buffer, integer(0), integer(1))
-    source = R.tile(value.at[frame.slot, 0], pitch=1)
-    frame.emitter.add(R.scatter(R.tile(target, pitch=1), source, index.at[frame.slot, 0], frame.size("full"), 1))
+    source = R.tile(frame.first(value), pitch=1)
+    frame.emitter.add(R.scatter(R.tile(target, pitch=1), source, frame.first(index), frame.size("full"), 1))
     frame.drop(index)
 
 
@@ -202,10 +216,10 @@ def repeated(vectors: Vectors, value: Value, shape: str, dtype: str) -> Value:
     """A value in a larger shape, or another type."""
     frame = vectors.frame
     target = frame.new("out", dtype, shape)
+    value = vectors.exact(value)
     if value.shape == "imm":
-        frame.emitter.add(R.fill(frame.block(target), frame.operand(vectors._exact(value), shape), *frame.extent(shape)))
+        frame.emitter.add(R.fill(frame.block(target), frame.operand(value, shape), *frame.extent(shape)))
     else:
         frame.emitter.add(R.cast(frame.block(target), frame.operand(value, shape), *frame.extent(shape)))
         frame.drop(value)
     return target
-

@@ -1,2 +1,174 @@
-from .stage import Unsupported
-def lower(stage, kernel): raise Unsupported("todo")
+"""Contractions: sums of products of two operands, on the matrix engine.
+
+Axes are sorted by who uses them: both operands (batch), the first alone (M), the second alone (N), and those summed over (K). A unit is
+a block of C of TILE rows (one M axis) and columns (one N axis); the core walks K in steps, brings both operands in as blocks, whatever
+their layout, and multiplies. Of K only one axis is cut in steps; further ones (the kernel of a convolution) are loops around it.
+
+fp32 operands are split: x = high + middle + low, each bf16, and six of the nine products are summed (those left out are below 2^-24 of
+the largest): the error is that of an fp32 dot product, 1e-6 relative to sum |a b|. An infinity in an operand gives NaN. 16-bit floats and
+int8 go to the engine as they are.
+
+Source: Henry, Tang and Heinecke, Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations (2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import TensorLoad, prim
+
+from .. import dialect as R
+from . import access
+from .emitter import constant, integer
+from .frame import Frame, Value
+from .injective import length
+from .reduction import loops, term
+from .rewrite import dtype_of, find, uses
+from .stage import Axis, Stage, Unsupported, coefficients, collapsed
+from .vector import Vectors, stored
+from .work import Kernel, least, units
+
+TILE = (128, 128)
+STEP = 128  # of K
+SLOTS = 2
+NATIVE = ("bfloat16", "float16", "int8")
+# Which parts of the operands are multiplied, smallest products first: 0 is the high part.
+PRODUCTS = ((0, 2), (2, 0), (1, 1), (0, 1), (1, 0), (0, 0))
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One operand: its expression and element type, and whether the engine takes it as it is."""
+
+    body: Any
+    dtype: str
+
+    @property
+    def native(self) -> bool:
+        return self.dtype in NATIVE
+
+
+def lower(stage: Stage, kernel: Kernel) -> None:
+    if len(stage.stores) != 1 or len(stage.init) != 1 or not stage.reduction:
+        raise Unsupported("no contraction")
+    stage = collapsed(stage, kernel.emitter.analyzer)
+    store = stage.stores[0]
+    kind, body = term(store)
+    start = stage.init[0].value
+    if kind is not prim.Add or not isinstance(start, (prim.IntImm, prim.FloatImm)) or float(start.value) != 0:
+        raise Unsupported("no sum from zero")
+    a, b = _factors(body)
+    m_axes = [x for x in stage.spatial if uses(a.body, [x.var]) and not uses(b.body, [x.var])]
+    n_axes = [x for x in stage.spatial if uses(b.body, [x.var]) and not uses(a.body, [x.var])]
+    if not m_axes or not n_axes:
+        raise Unsupported("one operand has no axis of its own")
+    place = coefficients(store.buffer, store.indices, stage.axes, kernel.emitter.analyzer)
+    if place is None:
+        raise Unsupported("the result is written at places that are not affine")
+    if any(constant(place[stage.axes.index(x)]) == 1 for x in m_axes):  # rows of C are contiguous along N
+        a, b, m_axes, n_axes = b, a, n_axes, m_axes
+    m, n = max(reversed(m_axes), key=length), max(reversed(n_axes), key=lambda x: (constant(place[stage.axes.index(x)]) == 1, length(x)))
+    k = max(stage.reduction, key=lambda x: (length(x), _contiguous(b, x, stage, kernel)))
+    if length(m) * length(n) * length(k) < 512:
+        raise Unsupported("too small for the matrix engine")
+    outer = [x for x in stage.spatial if x is not m and x is not n]
+    inner = [x for x in stage.reduction if x is not k]
+    _emit(stage, kernel, (a, b), (m, n, k), outer, inner)
+
+
+def _factors(body: Any) -> tuple[Factor, Factor]:
+    if isinstance(body, prim.Cast) and isinstance(body.value, prim.Mul):
+        body = body.value
+    if not isinstance(body, prim.Mul) or not find(body.a, TensorLoad) or not find(body.b, TensorLoad):
+        raise Unsupported("no product of two operands")
+    factors = [Factor(e, dtype_of(e)) for e in map(_narrow, (body.a, body.b))]
+    types = {f.dtype for f in factors}
+    if len(types) > 1 or not types <= {"float32", *NATIVE}:
+        floats = all(f.dtype.startswith(("float", "bfloat")) for f in factors)
+        if not floats or not types <= {"float32", "bfloat16", "float16"}:
+            raise Unsupported(f"the matrix engine multiplies no {' and '.join(sorted(types))}")
+        return Factor(factors[0].body, "float32"), Factor(factors[1].body, "float32")
+    return factors[0], factors[1]
+
+
+def _narrow(e: Any) -> Any:
+    """An operand before it was widened for the sum: the engine widens by itself, exactly."""
+    while isinstance(e, prim.Cast) and dtype_of(e.value) in NATIVE and dtype_of(e) in ("float32", "int32"):
+        e = e.value
+    return e
+
+
+def _contiguous(f: Factor, axis: Axis, stage: Stage, kernel: Kernel) -> bool:
+    for x in find(f.body, TensorLoad):
+        steps = coefficients(x.source, list(x.indices), stage.axes, kernel.emitter.analyzer)
+        if steps is not None and constant(steps[stage.axes.index(axis)]) == 1:
+            return True
+    return False
+
+
+def _emit(
+    stage: Stage, kernel: Kernel, factors: tuple[Factor, Factor], axes: tuple[Axis, Axis, Axis], outer: list[Axis], inner: list[Axis]
+) -> None:
+    (a, b), (m, n, k) = factors, axes
+    store, emit = stage.stores[0], kernel.emitter
+    turned = _contiguous(b, k, stage, kernel) or not _contiguous(b, n, stage, kernel)  # B as [N, K]
+    sums = "int32" if a.dtype == "int8" else "float32"
+    sizes = {"one": 16, "row": 128, "col": 128, "full": TILE[0] * max(TILE[1], STEP)}
+    scratch = kernel.sram.sized(sizes, SLOTS)
+    # Outside, a window is a block of C, and its vectors are no longer than its sides.
+    with units(replace(kernel, sram=scratch), outer, m, n, tile=TILE) as frame:
+        total = frame.new("C", sums, "full")
+        steps = tirx.floordiv(k.extent + (STEP - 1), integer(STEP))
+        with loops(frame, inner), emit.loop("step", steps) as step:
+            turn: Any = integer(0)
+            for x in inner:
+                turn = turn * x.extent + frame.outer[x.var]
+            turn = emit.let("turn_k", turn * steps + step)
+            k0 = emit.let("k0", step * STEP)
+            count = emit.let("depth", least(k.extent - k0, STEP))
+            slot = tirx.floormod(turn, integer(SLOTS))
+            left = replace(frame, col=k, col_start=k0, cols=count, slot=slot)
+            if turned:
+                right = replace(frame, row=n, row_start=frame.col_start, rows=frame.cols, col=k, col_start=k0, cols=count, slot=slot)
+            else:
+                right = replace(frame, row=k, row_start=k0, rows=count, slot=slot)
+            parts_a, parts_b = _parts(left, a), _parts(right, b)
+            products = PRODUCTS if len(parts_a) == 3 else ((0, 0),)
+            for number, (i, j) in enumerate(products):
+                again = turn > 0 if number == 0 else True
+                blocks = frame.block(total), left.block(parts_a[i]), right.block(parts_b[j])
+                emit.add(R.mma(*blocks, frame.rows, frame.cols, count, accumulate=again, transpose_b=turned))
+            for frame_, parts in ((left, parts_a), (right, parts_b)):
+                for part in parts:
+                    frame_.drop(part)
+        vectors = Vectors(frame, access.load)
+        access.store(vectors, store.buffer, store.indices, total)
+        vectors.release()
+
+
+def _parts(frame: Frame, factor: Factor) -> list[Value]:
+    """An operand's block, or the three bf16 blocks whose sum it is."""
+    vectors = Vectors(frame, access.load)
+    value = vectors(factor.body)
+    wanted = stored(factor.dtype)
+    if value.shape != "full" or value.dtype != wanted:
+        value = access.repeated(vectors, value, "full", wanted)
+    if factor.native:
+        kept = Value("full", value.at, value.dtype, own=True)
+        vectors.release(keep=kept)
+        return [kept]
+    rest = Value("full", value.at, value.dtype, own=value.own)
+    parts = []
+    for name in ("high", "middle", "low"):
+        part = frame.new(name, "bfloat16", "full")
+        frame.emitter.add(R.cast(frame.block(part), frame.block(rest), *frame.extent("full")))
+        parts.append(part)
+        if name != "low":
+            left = rest if rest.own else frame.new("rest", "float32", "full")
+            frame.emitter.add(R.sub(frame.block(left), frame.block(rest), frame.block(part), *frame.extent("full")))
+            rest = left
+    frame.drop(rest)
+    vectors.release()
+    return parts

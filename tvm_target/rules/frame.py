@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
 from tvm.ir import prim
 
 from .. import dialect as R
@@ -69,9 +70,13 @@ class Frame:
         if value.own and value.shape != "imm":
             self.sram.give(value.at)
 
+    def first(self, value: Value) -> Any:
+        """The first element of a value in this turn's slot."""
+        return value.at[tirx.floormod(self.slot, integer(int(value.at.shape[0].value))), 0]
+
     def block(self, value: Value) -> Any:
         """A value as an operand of its own shape."""
-        first = value.at[self.slot, 0]
+        first = self.first(value)
         return R.tile(first, pitch=self.cols) if value.shape == "full" else first
 
     def operand(self, value: Value, shape: str) -> Any:
@@ -80,7 +85,7 @@ class Frame:
             return value.at if isinstance(value.at, (int, float, prim.IntImm, prim.FloatImm)) else prim.Cast("float32", value.at)
         if value.shape == shape:
             return self.block(value)
-        first = value.at[self.slot, 0]
+        first = self.first(value)
         if value.shape == "one":
             return R.col(R.tile(first, pitch=0))
         return R.row(first) if value.shape == "row" else R.col(R.tile(first, pitch=1))

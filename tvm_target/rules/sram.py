@@ -1,7 +1,6 @@
 """Scratchpad of a kernel made by rules: buffers are taken, given back and taken again, by every stage.
 
-A buffer is `slots` blocks of one size, so that an engine fills one while another still reads the other; which block a turn of the work
-loop uses is the frame's `slot`. The scoreboard keeps the rest in order.
+A buffer is SLOTS blocks of one size, so that loads run ahead of what computes; which block a turn of the work loop uses is the frame's `slot`. The scoreboard keeps the rest in order.
 """
 
 from __future__ import annotations
@@ -11,36 +10,45 @@ from typing import Any
 
 from tvm import DataType, tirx
 
-SLOTS = 2
+SLOTS = 4
 SCOPE = "shared.sram"
 
 
 class Sram:
-    """`sizes` maps a size class ("one", "row", "col", "full", ...) to elements a block."""
+    """`sizes` maps a size class ("one", "row", "col", "full") to elements a block."""
 
-    def __init__(self, sizes: dict[str, int]):
-        self.sizes = sizes
+    def __init__(self, sizes: dict[str, int], slots: int = SLOTS):
+        self.sizes, self.slots = sizes, slots
         self.buffers: list[Any] = []
-        self._free: dict[tuple[str, int], list[Any]] = {}
+        self._free: dict[tuple[str, int, int], list[Any]] = {}
+
+    def sized(self, sizes: dict[str, int], slots: int) -> Sram:
+        """The same scratchpad with other blocks."""
+        other = Sram(sizes, slots)
+        other.buffers, other._free = self.buffers, self._free
+        return other
 
     def take(self, name: str, dtype: str, size: str) -> Any:
         elements = self.sizes[size]
-        waiting = self._free.get((dtype, elements))
+        waiting = self._free.get((dtype, self.slots, elements))
         if waiting:
             return waiting.pop()
-        buffer = tirx.decl_buffer((SLOTS, elements), dtype, name, scope=SCOPE)
+        buffer = tirx.decl_buffer((self.slots, elements), dtype, name, scope=SCOPE)
         self.buffers.append(buffer)
         return buffer
 
     def give(self, buffer: Any) -> None:
-        self._free.setdefault((str(buffer.dtype), int(buffer.shape[-1].value)), []).append(buffer)
+        slots, elements = (int(n.value) for n in buffer.shape)
+        self._free.setdefault((str(buffer.dtype), slots, elements), []).append(buffer)
 
     def state(self) -> Any:
         """For `back_to`: what is taken now."""
         return list(self.buffers), {key: list(buffers) for key, buffers in self._free.items()}
 
     def back_to(self, state: Any) -> None:
-        self.buffers, self._free = list(state[0]), {key: list(buffers) for key, buffers in state[1].items()}
+        self.buffers[:] = state[0]
+        self._free.clear()
+        self._free.update({key: list(buffers) for key, buffers in state[1].items()})
 
     @property
     def bytes(self) -> int:

@@ -60,7 +60,10 @@ class Stage:
 
     def map(self, change: Any, axes: list[Axis] | None = None) -> Stage:
         return replace(
-            self, axes=self.axes if axes is None else axes, stores=[s.map(change) for s in self.stores], init=[s.map(change) for s in self.init]
+            self,
+            axes=self.axes if axes is None else axes,
+            stores=[s.map(change) for s in self.stores],
+            init=[s.map(change) for s in self.init],
         )
 
     def expressions(self) -> list[Any]:
@@ -162,7 +165,9 @@ def simplified(stage: Stage, analyzer: tvm.sym.Analyzer) -> Stage:
             return analyzer.simplify(e)
         return None
 
-    return stage.map(lambda e: analyzer.simplify(rewrite(e, tidy)) if not find(e, TensorLoad) and dtype_of(e) == "int64" else rewrite(e, tidy))
+    return stage.map(
+        lambda e: analyzer.simplify(rewrite(e, tidy)) if not find(e, TensorLoad) and dtype_of(e) == "int64" else rewrite(e, tidy)
+    )
 
 
 def _split_division(stage: Stage, analyzer: tvm.sym.Analyzer) -> Stage | None:

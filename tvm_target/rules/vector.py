@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tvm_ffi
 from tvm import tirx
 from tvm.ir import Call, TensorLoad, Var, prim
@@ -81,25 +82,22 @@ class Vectors:
         return Value("imm", tirx.const(number, dtype), dtype)
 
     def binary(self, op: Any, dtype: str, a: Value, b: Value) -> Value:
-        return self.emit(op, dtype, self._exact(a), self._exact(b))
+        return self.emit(op, dtype, self.exact(a), self.exact(b))
 
-    def _exact(self, value: Value) -> Value:
-        """Numbers beyond 2^24 are not exact as immediates: high part, plus low part."""
-        if value.shape != "imm" or is_float(value.dtype) or isinstance(value.at, (int, float)):
+    def exact(self, value: Value) -> Value:
+        """A whole number that fp32, the type of immediates, cannot hold: as a high part plus a low part. Numbers beyond int32 saturate."""
+        if value.shape != "imm" or is_float(value.dtype) or not isinstance(value.at, prim.IntImm):
             return value
-        bound = self.frame.emitter.analyzer.const_int_bound(value.at)
-        if -_EXACT <= bound.min_value and bound.max_value <= _EXACT:
-            return value
-        if isinstance(value.at, Var) or not isinstance(value.at, prim.IntImm):
-            return value  # sizes and positions: tensors of more than 2^24 elements along one axis are cut before
-        number = int(value.at.value)
+        number = min(max(int(value.at.value), -(1 << 31)), (1 << 31) - 1)
+        if float(np.float32(number)) == number:
+            return self.imm(number, "int32") if number != int(value.at.value) else value
         high = self.settled(self.imm(number - number % 4096, "int32"), "int32")
         return self.emit(R.add, "int32", high, self.imm(number % 4096, "int32"))
 
-    def release(self) -> None:
-        """Gives back what was kept for this frame."""
+    def release(self, keep: Value | None = None) -> None:
+        """Gives back what was kept for this frame, but for one value."""
         for value in [*(v for _, v in self._loaded), *self._iotas.values()]:
-            if value.shape != "imm":
+            if value.shape != "imm" and (keep is None or not value.at.same_as(keep.at)):
                 self.frame.sram.give(value.at)
         self._loaded, self._iotas = [], {}
 
@@ -115,7 +113,11 @@ class Vectors:
             return Value("imm", e, dtype)
         if not find(e, TensorLoad) and not uses(e, self._axes()) and not (is_float(dtype) and find(e, Call)):
             stored(dtype)
-            return Value("imm", self.frame.emitter.simplified(substitute(e, self.frame.outer)) if dtype == "int64" else substitute(e, self.frame.outer), dtype)
+            return Value(
+                "imm",
+                self.frame.emitter.simplified(substitute(e, self.frame.outer)) if dtype == "int64" else substitute(e, self.frame.outer),
+                dtype,
+            )
         if isinstance(e, Var):
             return self._iota(e)
         if isinstance(e, TensorLoad):
@@ -208,5 +210,3 @@ class Vectors:
             return self.act(name, self(e.args[0]))
         known = ", ".join(sorted({*functions.FUNCTIONS, *ACT}))
         raise Unsupported(f"no instructions for {name} (in {e}); known: {known}")
-
-

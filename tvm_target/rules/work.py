@@ -46,9 +46,10 @@ class Kernel:
 
 @contextmanager
 def units(
-    kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None, row_step: int = 0, col_step: int = 0
+    kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None, row_limit: int = 0, tile: tuple[int, int] | None = None
 ) -> Iterator[Frame]:
-    """The work loop: a frame for each unit. `row_step`, `col_step` fix the size of a unit; 0 leaves it to the rule above."""
+    """The work loop: a frame for each unit, of at most `row_limit` rows if that is given. With `tile`, units are as large as that but for
+    columns, which are made narrower (to a quarter) if there are fewer units than cores."""
     emit, sizes, one = kernel.emitter, kernel.sram.sizes, integer(1)
     rows, cols = row.extent if row else one, col.extent if col else one
     others: Any = one
@@ -56,8 +57,9 @@ def units(
         others = others * a.extent
     width = cols if constant(cols) is not None and (constant(cols) or 0) <= 16 else None
     cap = sizes["row"] if row is None else sizes["row"] // 4 if constant(cols) is None else sizes["row"]
-    if col_step:
-        step = least(cols, col_step)
+    if tile is not None:
+        shared = others * ceildiv(rows, integer(tile[0]))
+        step = least(cols, least(tile[1], most(ceildiv(ceildiv(cols * shared, integer(CORES)), integer(16)) * 16, tile[1] // 4)))
     elif width is not None:
         step = width
     else:
@@ -65,8 +67,10 @@ def units(
         step = least(least(cols, cap), most(ceildiv(cols, groups * LINE) * LINE, 1))
     col_step_at = most(emit.let("col_step", step), 1) if constant(step) is None else step
     col_step_at = emit.let("col_step", col_step_at)
-    fit = sizes["row"] if col is None else most(least(sizes["col"], tirx.floordiv(integer(sizes["full"]), col_step_at)), 1)
-    wanted = integer(row_step) if row_step else most(ceildiv(rows * others, integer(CORES)), 1)
+    fit: Any = sizes["col"] if col is None else most(least(sizes["col"], tirx.floordiv(integer(sizes["full"]), col_step_at)), 1)
+    fit = least(fit, row_limit) if row_limit else fit
+    wanted = most(ceildiv(rows * others, integer(CORES)), 1)
+    fit, wanted = (integer(tile[0]), integer(tile[0])) if tile is not None else (fit, wanted)
     row_step_at = emit.let("row_step", most(least(least(rows, fit), wanted), 1)) if row else one
     row_parts = emit.let("row_parts", ceildiv(rows, row_step_at))
     col_parts = emit.let("col_parts", ceildiv(cols, col_step_at))
