@@ -30,6 +30,11 @@ SLOT_BYTES = 128  # what element stores take for themselves (codegen/sram.py)
 _LINE = 64
 
 
+@tvm_ffi.register_error
+class LoweringError(CodegenError):
+    """A function that the chip cannot run as it is. The text names function, buffers, sizes and what to do."""
+
+
 @dataclass(frozen=True)
 class Sequenced:
     """A lowered stage: statements for the inside of the launch, and conditions that the host asserts before it, with their texts."""
@@ -51,7 +56,7 @@ class _Use:
 
 def lower(stage: Any, core: Any, function: str, budget: int) -> Sequenced:
     """`stage`: a statement over buffers in HBM (or already in SRAM), with or without blocks. `core`: the launch's blockIdx.x. `budget`:
-    bytes of SRAM that the stage may take. The caller puts barriers around the result. Raises CodegenError."""
+    bytes of SRAM that the stage may take. The caller puts barriers around the result. Raises LoweringError."""
     stage = _without_blocks(stage)
     allocated = _allocated(stage)
     uses = _Uses(stage)
@@ -166,7 +171,7 @@ class _Plan:
     def copy(self, buffer: Any, declared: bool = False) -> Any:
         """A buffer of the same shape in SRAM. `declared`: the stage has a statement that allocates it."""
         if list(buffer.strides):
-            raise CodegenError(f"{self.function}: the buffer {buffer.name!r} has strides {list(buffer.strides)}; pass a compact tensor")
+            raise LoweringError(f"{self.function}: the buffer {buffer.name!r} has strides {list(buffer.strides)}; pass a compact tensor")
         copy = tirx.decl_buffer(buffer.shape, buffer.dtype, f"{buffer.name}_sram", scope="shared.sram")
         size = _static_elements(buffer)
         if size is None:
@@ -184,7 +189,7 @@ class _Plan:
         if left < 0 or self._symbolic and share <= 0:
             lines = [f"  {b.name}  {size:,} bytes  {b.dtype}{list(b.shape)}" for b, size in self._fixed]
             lines += [f"  {b.name}  {b.dtype}{list(b.shape)}, size known at run time" for b, _ in self._symbolic]
-            raise CodegenError(
+            raise LoweringError(
                 f"{self.function}: a part of it runs element by element on the sequencer, and what it reads back after writing must lie "
                 f"in SRAM, where it may take {self.budget:,} bytes:\n" + "\n".join(lines) + "\nuse smaller tensors, or rewrite the "
                 "part as loops over blocks that the tile rules know (elementwise, reduction, contraction)"
