@@ -16,10 +16,10 @@ from .errors import CodegenError
 # Names that the generated file uses itself, or that C++ does.
 _RESERVED = set(
     """core args self sram row col imm hbm min max min_of max_of floordiv floormod truncdiv truncmod widen_bf16 round_bf16 std rigi main
-    phases kernels alignas and asm auto bool break case catch char class const continue default delete do double else enum explicit export
-    extern false float for friend goto if inline int long mutable namespace new not operator or private protected public register return
-    short signed sizeof static struct switch template this throw true try typedef typename union unsigned using virtual void volatile
-    while xor""".split()
+    widen_small round_small put put_bits udiv umod clz popcount to_int element_slot phases kernels alignas and asm auto bool break case
+    catch char class const continue default delete do double else enum explicit export extern false float for friend goto if inline int
+    long mutable namespace new not operator or private protected public register return short signed sizeof static struct switch
+    template this throw true try typedef typename union unsigned using virtual void volatile while xor""".split()
 )
 
 

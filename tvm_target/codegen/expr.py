@@ -18,6 +18,7 @@ _BINARY = {
     prim.EQ: ("==", 8), prim.NE: ("!=", 8), prim.LT: ("<", 9), prim.LE: ("<=", 9), prim.GT: (">", 9), prim.GE: (">=", 9),
     prim.LShift: ("<<", 11), prim.RShift: (">>", 11), prim.BitwiseAnd: ("&", 7), prim.BitwiseOr: ("|", 5), prim.BitwiseXor: ("^", 6),
 }  # fmt: skip
+_BITWISE = ("<<", ">>", "&", "|", "^")
 _SHORT_CIRCUIT = {prim.And: ("&&", 4), prim.Or: ("||", 3)}
 _CALL_BINARY = {
     "shift_left": "<<",
@@ -131,9 +132,10 @@ class ExprPrinter:
         return text + ("" if dtype == "float64" else "F"), _ATOM if value >= 0 else _UNARY
 
     def _infix(self, e: Any, sign: str, level: int, lazy: bool) -> tuple[str, int]:
-        left = self(e.a, level)
+        inner = _UNARY if sign in _BITWISE else level  # C++ compilers warn where these meet other operators without parentheses
+        left = self(e.a, inner)
         with self.hoisting(self._hoist and not lazy):
-            right = self(e.b, level + 1)
+            right = self(e.b, inner if sign in _BITWISE else level + 1)
         return self._narrowed(f"{left} {sign} {right}", level, dtype_of(e))
 
     def _extreme(self, name: str, e: Any) -> tuple[str, int]:

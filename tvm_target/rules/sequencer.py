@@ -19,6 +19,7 @@ from tvm.ir import StringImm, TensorLoad, Var, prim
 from tvm.tirx.buffer import is_buffer_var
 
 from ..codegen.context import bits_of
+from ..codegen.errors import CodegenError
 from ..codegen.stmt import MAX_LOCAL
 from ..codegen.walk import children
 from ..dialect import _emit
@@ -29,8 +30,9 @@ SLOT_BYTES = 128  # what element stores take for themselves (codegen/sram.py)
 _LINE = 64
 
 
-class LoweringError(ValueError):
-    """A stage that the chip cannot run. The text names function, buffers, sizes and what to do."""
+@tvm_ffi.register_error
+class LoweringError(CodegenError):
+    """A function that the chip cannot run as it is. The text names function, buffers, sizes and what to do."""
 
 
 @dataclass(frozen=True)
