@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.decode_step import command as decode_step
 from benchmarks.faults.cli import faults
+from benchmarks.models.command import command as models
 from benchmarks.onnx_nodes.command import command as onnx
 from benchmarks.sdk import command as sdk
 from benchmarks.serve import serve
@@ -130,3 +131,4 @@ bench.add_command(timing)
 bench.add_command(faults)
 bench.add_command(sdk)
 bench.add_command(onnx)
+bench.add_command(models)

@@ -1,0 +1,67 @@
+"""Relax operators of neural networks whose legalization in TVM does not suit the chip.
+
+Attention: TVM's rounds scores and sums to the type of the inputs (and fails for bf16), and first copies queries, keys and values into
+another order of dimensions. Here scores and probabilities' sums are fp32, operands are read where they lie, and only probabilities are
+rounded to the type of the values, for the matrix engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax, te, tirx, topi
+
+MASKED = -3.0e38  # finite: a row that sees nothing gives the mean of the values, never NaN
+
+
+def _scores(query: te.Tensor, key: te.Tensor, bias: te.Tensor | None, scale: Any, causal: str | None) -> te.Tensor:
+    """fp32 [batch, heads, length, keys] of [batch, length, heads, width] and [batch, keys, heads, width]."""
+    batch, length, heads, width = query.shape
+    keys = key.shape[1]
+    d = te.reduce_axis((0, width), "d")
+    shape = (batch, heads, length, keys)
+
+    def product(b: Any, h: Any, i: Any, j: Any) -> Any:
+        return te.sum(query[b, i, h, d].astype("float32") * key[b, j, h, d].astype("float32"), axis=d)
+
+    raw = te.compute(shape, product, name="scores")
+
+    def finished(b: Any, h: Any, i: Any, j: Any) -> Any:
+        value = raw[b, h, i, j] * scale
+        if bias is not None:
+            place = [0 if isinstance(size, tirx.IntImm) and size.value == 1 else index for index, size in zip((b, h, i, j), bias.shape)]
+            value = value + bias(*place).astype("float32")
+        if causal is None:
+            return value
+        last = i if causal == "TopLeft" else i + (keys - length)
+        return tirx.Select(j <= last, value, tirx.const(MASKED, "float32"))
+
+    return te.compute(shape, finished, name="masked")
+
+
+def _context(probabilities: te.Tensor, value: te.Tensor) -> te.Tensor:
+    """[batch, length, heads, width] in the type of `value`."""
+    batch, keys, heads, width = value.shape
+    j = te.reduce_axis((0, keys), "j")
+
+    def product(b: Any, i: Any, h: Any, d: Any) -> Any:
+        return te.sum(probabilities[b, h, i, j].astype("float32") * value[b, j, h, d].astype("float32"), axis=j)
+
+    return topi.cast(te.compute((batch, probabilities.shape[2], heads, width), product, name="context"), value.dtype)
+
+
+def _attention(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    query, key, value, *bias = call.args
+    if call.attrs.window_size is not None:
+        raise ValueError(f"{call.op.name} with window_size {call.attrs.window_size}: windows are not supported; pass the window as a bias")
+    scale = float(call.attrs.scale) if call.attrs.scale is not None else int(query.ty.shape[3]) ** -0.5
+    causal = call.attrs.causal_mask
+
+    def probabilities(q: te.Tensor, k: te.Tensor, b: te.Tensor | None = None) -> te.Tensor:
+        return topi.cast(topi.nn.softmax(_scores(q, k, b, tirx.const(scale, "float32"), causal), axis=-1), q.dtype)
+
+    weights = builder.emit_te(probabilities, query, key, *bias, primfunc_name_hint="attention_weights")
+    return builder.call_te(_context, weights, value, primfunc_name_hint="attention_context")
+
+
+LEGALIZE = {"relax.nn.attention": _attention, "relax.nn.attention_bias": _attention}
