@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,17 +73,26 @@ class DeviceArray:
     """A copy of a NumPy array in HBM, passed on through DLPack. Freed with the object."""
 
     def __init__(self, array: np.ndarray, device: int = 0):
-        self._host = np.array(array, order="C", copy=True)
-        self._device = device
+        host = np.array(array, order="C", copy=True)
+        self._reserve(host.shape, host.dtype, device)
+        if host.nbytes:
+            _call("rigiMemcpy", self._pointer, host.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(host.nbytes))
+
+    @classmethod
+    def blank(cls, shape: Sequence[int], dtype: Any, device: int = 0) -> DeviceArray:
+        """HBM alone: no host memory, contents undefined. For timing-only mode."""
+        made = cls.__new__(cls)
+        made._reserve(tuple(shape), np.dtype(dtype), device)
+        return made
+
+    def _reserve(self, shape: tuple[int, ...], dtype: np.dtype, device: int) -> None:
+        self.shape, self.dtype, self._device = shape, dtype, device
         self._pointer = ctypes.c_void_p()
-        _call("rigiMalloc", device, ctypes.c_size_t(max(self._host.nbytes, 1)), ctypes.byref(self._pointer))
+        _call("rigiMalloc", device, ctypes.c_size_t(max(prod(shape) * dtype.itemsize, 1)), ctypes.byref(self._pointer))
         weakref.finalize(self, _sdk().rigiFree, self._pointer)
-        if self._host.nbytes:
-            _call("rigiMemcpy", self._pointer, self._host.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(self._host.nbytes))
-        self._shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
-        name = self._host.dtype.name
-        code = _EXTRA_CODES[name] if name in _EXTRA_CODES else _CODES[self._host.dtype.kind]
-        tensor = _DLTensor(self._pointer, EXT_DEV, device, array.ndim, code, self._host.dtype.itemsize * 8, 1, self._shape, None, 0)
+        self._sizes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
+        code = _EXTRA_CODES[dtype.name] if dtype.name in _EXTRA_CODES else _CODES[dtype.kind]
+        tensor = _DLTensor(self._pointer, EXT_DEV, device, len(shape), code, dtype.itemsize * 8, 1, self._sizes, None, 0)
         self._managed = _DLManagedTensor(tensor, None, None)
 
     def __dlpack__(self, **_kwargs: Any) -> Any:
@@ -95,7 +105,7 @@ class DeviceArray:
 
     def numpy(self) -> np.ndarray:
         """The contents, after all work submitted so far."""
-        result = np.empty_like(self._host)
+        result = np.empty(self.shape, self.dtype)
         if result.nbytes:
             _call("rigiMemcpy", result.ctypes.data_as(ctypes.c_void_p), self._pointer, ctypes.c_size_t(result.nbytes))
         return result

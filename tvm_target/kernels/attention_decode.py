@@ -1,8 +1,8 @@
 """Attention of one new token a request over its paged cache (flash-decoding).
 
-A request's keys are cut into chunks of CHUNK tokens, whatever the batch: a chunk is one unit of work, the units of all requests are
+A request's keys are cut into chunks of `chunk` tokens, whatever the batch: a chunk is one unit of work, the units of all requests are
 dealt to the cores in turn, and a request gives the same bits alone or in a batch. Inside a chunk, pages of all KV heads are
-gathered whole (a row of the gather is a page, so DMA costs little), scores of every head are one [heads, CHUNK] block, and the
+gathered whole (a row of the gather is a page, so DMA costs little), scores of every head are one [heads, chunk] block, and the
 softmax is exact for the chunk. A request of one chunk is finished on the spot; otherwise the unnormalised result, its maxima and
 sums go to the workspace and, after the barrier, are merged in ascending order of chunks.
 
@@ -11,6 +11,7 @@ Source: Dao et al., Flash-Decoding (2023); Milakov and Gimelshein, Online normal
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tvm.script import tirx as T
@@ -18,18 +19,50 @@ from tvm.script import tirx as T
 from tvm_target import dialect as R
 from tvm_target.package import KernelSpec
 
-CHUNK = 256  # tokens to a unit of work; fixed, since it decides the bits
-TILE = 131072  # elements of a ring buffer: the keys or values of up to CHUNK tokens
-STAGES = 5
+MIN_TILE_TOKENS = 32  # columns of P begin on a line
 MAX_HEADS = 64
 MAX_WIDTH = 8192  # heads * head_dim
-MAX_KV_WIDTH = 4096  # KV heads * head_dim
 MAX_BATCH = 2048
 CORES = 16
 
 
-def attention_decode() -> Any:
+@dataclass(frozen=True)
+class Chunking:
+    """How keys and values are cut: units of work of `chunk` tokens, and in them `stages` ring buffers of `tile` elements.
+
+    `chunk` decides the bits: kernels that serve the same requests must share it."""
+
+    chunk: int
+    tile: int
+    stages: int
+
+    @property
+    def max_kv_width(self) -> int:
+        """KV heads * head_dim: a tile holds at least MIN_TILE_TOKENS tokens."""
+        return self.tile // MIN_TILE_TOKENS
+
+    @property
+    def sram_bytes(self) -> int:
+        """What the buffers of the kernel take."""
+        by_chunk = 2 * MAX_HEADS * (4 + 2) + 2 * 4 + 2 * 4 * (self.chunk // MIN_TILE_TOKENS)
+        fixed = MAX_WIDTH * (2 * 2 + 2 * 4 + 4 + 2 * 2) + MAX_HEADS * 4 * (4 + 2 + 2 + 3) + 2 * 2 * MAX_BATCH * 4
+        return 2 * self.stages * self.tile + by_chunk * self.chunk + fixed
+
+
+SERVING = Chunking(chunk=256, tile=131072, stages=5)
+
+
+def attention_decode(chunking: Chunking = SERVING) -> Any:
     """q[B, Hq*D], caches [S, G*D], req_to_token i32[reqs, context], req_pool_indices and seq_lens i64[B] -> out[B, Hq*D]."""
+    CHUNK, TILE, STAGES = chunking.chunk, chunking.tile, chunking.stages
+
+    def tokens_to_tile(kvw):
+        # As many as fit, in halves of a chunk, down to MIN_TILE_TOKENS.
+        tokens, choice = MIN_TILE_TOKENS, T.int64(MIN_TILE_TOKENS)
+        while tokens < CHUNK:
+            tokens *= 2
+            choice = T.Select(kvw <= TILE // tokens, T.int64(tokens), choice)
+        return choice
 
     @T.inline
     def settle(unit, Lens, batch):
@@ -142,7 +175,7 @@ def attention_decode() -> Any:
         Run = T.alloc_buffer((2, MAX_HEADS), "float32", scope="shared.sram")
         Fac = T.alloc_buffer((3, MAX_HEADS), "float32", scope="shared.sram")
         Slots = T.alloc_buffer((2, CHUNK), "int32", scope="shared.sram")
-        Index = T.alloc_buffer((2, 8, CHUNK), "int32", scope="shared.sram")
+        Index = T.alloc_buffer((2, CHUNK // MIN_TILE_TOKENS, CHUNK), "int32", scope="shared.sram")
         Lens = T.alloc_buffer((1, 2 * MAX_BATCH), "int32", scope="shared.sram")
         Reqs = T.alloc_buffer((1, 2 * MAX_BATCH), "int32", scope="shared.sram")
         this = T.alloc_buffer((3,), "int64", scope="local")
@@ -153,10 +186,7 @@ def attention_decode() -> Any:
         hq: T.let[T.int64] = qw // D
         rep: T.let[T.int64] = qw // kvw
         # Tokens to a tile, and rows to an index: whole pages where they divide a tile.
-        kt: T.let[T.int64] = T.min(
-            T.int64(CHUNK),
-            T.Select(kvw <= 512, T.int64(256), T.Select(kvw <= 1024, T.int64(128), T.Select(kvw <= 2048, T.int64(64), T.int64(32)))),
-        )
+        kt: T.let[T.int64] = tokens_to_tile(kvw)
         pg: T.let[T.int64] = T.Select(kt % page == 0, page, T.Select(page % kt == 0, kt, T.int64(1)))
         unit_floats: T.let[T.int64] = qw + 2 * hq
         max_chunks: T.let[T.int64] = floats // (batch * unit_floats)
@@ -249,12 +279,12 @@ KERNELS = [
         op="attention_decode",
         name="attention_decode",
         dtype="bfloat16",
-        config={"chunk": CHUNK, "stages": STAGES},
+        config=asdict(SERVING),
         limits={
             "batch": [1, MAX_BATCH],
             "heads": [1, MAX_HEADS],
             "width": [1, MAX_WIDTH],
-            "kv_width": [1, MAX_KV_WIDTH],
+            "kv_width": [1, SERVING.max_kv_width],
             "head_dim_multiple": [32, 32],
         },
         make=attention_decode,

@@ -1,7 +1,7 @@
 """Attention of new tokens over prefix and themselves, causal, from the paged cache (flash attention).
 
-A unit of work is a block of query tokens of one request with all query heads of one KV head: up to 512 rows that share keys and
-values. Keys come in blocks of BLOCK at absolute positions, gathered token by token through the block table, so a row's bits do not
+A unit of work is a block of query tokens of one request with all query heads of one KV head: rows that share keys and
+values. Keys come in blocks at absolute positions, gathered token by token through the block table, so a row's bits do not
 depend on how the prompt was chunked or batched. Per block: scores (matrix), running maximum and scaling (vector), exp with row
 sums (activation), values (matrix). The order of issue keeps the matrix engine busy: scores of block j, then values of block j - 2,
 then the softmax of block j - 1.
@@ -11,6 +11,7 @@ Source: Dao, FlashAttention-2 (2023).
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tvm.script import tirx as T
@@ -18,18 +19,38 @@ from tvm.script import tirx as T
 from tvm_target import dialect as R
 from tvm_target.package import KernelSpec
 
-BLOCK = 128  # keys to a block; fixed, since it decides the bits
-ROWS = 512  # query rows to a unit
-AREA = 65536  # rows * head_dim of a unit
 MAX_HEAD_DIM = 256
 MAX_BATCH = 1024
 CORES = 16
 MASKED = -1.0e30  # exp gives 0, and 0 * scale stays finite
 
 
-def attention_extend() -> Any:
+@dataclass(frozen=True)
+class Blocking:
+    """How the work is cut: units of at most `rows` query rows and `area` rows * head_dim, at least `waves` to a core where the prompt is
+    long enough, against `block` keys at a time. `block` decides the bits: kernels that serve the same requests must share it."""
+
+    block: int
+    rows: int
+    area: int
+    waves: int
+
+    @property
+    def sram_bytes(self) -> int:
+        """What the buffers of the kernel take."""
+        scores = 3 * 4 * self.rows * self.block + 2 * 2 * max(self.area, self.rows * self.block)
+        keys = 2 * 3 * 2 * self.block * MAX_HEAD_DIM
+        vectors = self.rows * 4 * (4 * 2 + 2) + self.block * 4 * (2 + 3) + 4 * 2 * MAX_BATCH * 4
+        return scores + keys + vectors + self.area * (4 + 2)
+
+
+SERVING = Blocking(block=128, rows=512, area=65536, waves=1)
+
+
+def attention_extend(blocking: Blocking = SERVING) -> Any:
     """q[T, Hq*D], caches [S, G*D], req_to_token i32[reqs, context], and i64[B] of req_pool_indices, prefix_lens, extend_lens and
     start_locs -> out[T, Hq*D]."""
+    BLOCK, ROWS, AREA, WAVES = blocking.block, blocking.rows, blocking.area, blocking.waves
 
     @T.inline
     def load_queries(Q, Qs, Qpos, row0, pos0, bq, head0, rep, D):
@@ -110,7 +131,7 @@ def attention_extend() -> Any:
         Out = T.match_buffer(out, (tokens, qw), "bfloat16")
         core = T.launch_thread("blockIdx.x", CORES)
         Ss = T.alloc_buffer((3, ROWS, BLOCK), "float32", scope="shared.sram")
-        Ps = T.alloc_buffer((2, AREA), "bfloat16", scope="shared.sram")
+        Ps = T.alloc_buffer((2, max(AREA, ROWS * BLOCK)), "bfloat16", scope="shared.sram")
         Acc = T.alloc_buffer((AREA,), "float32", scope="shared.sram")
         Qs = T.alloc_buffer((AREA,), "bfloat16", scope="shared.sram")
         Ks = T.alloc_buffer((3, BLOCK * MAX_HEAD_DIM), "bfloat16", scope="shared.sram")
@@ -128,9 +149,9 @@ def attention_extend() -> Any:
 
         rep: T.let[T.int64] = qw // kvw
         kv_heads: T.let[T.int64] = kvw // D
-        # Query tokens to a unit: as many as fit, but no more than give every core a unit.
+        # Query tokens to a unit: as many as fit, but no more than give every core its waves.
         fit: T.let[T.int64] = T.min(ROWS // rep, AREA // (rep * D)) // 16 * 16
-        bq_max: T.let[T.int64] = T.max(T.int64(16), T.min(fit, (tokens * kv_heads // CORES + 15) // 16 * 16))
+        bq_max: T.let[T.int64] = T.max(T.int64(16), T.min(fit, (tokens * kv_heads // (CORES * WAVES) + 15) // 16 * 16))
 
         # int64 arrive as pairs of words, the low one first.
         T.evaluate(R.load(Meta[0, 0], R.tile(ReqPool[0], dtype="int32"), 1, 2 * batch))
@@ -227,7 +248,7 @@ KERNELS = [
         op="attention_extend",
         name="attention_extend",
         dtype="bfloat16",
-        config={"block": BLOCK, "rows": ROWS},
+        config=asdict(SERVING),
         limits={"batch": [1, MAX_BATCH], "group": [1, 16], "head_dim": [32, MAX_HEAD_DIM], "head_dim_multiple": [32, 32]},
         make=attention_extend,
     )

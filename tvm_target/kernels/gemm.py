@@ -5,8 +5,8 @@ one accumulation chain over ascending k, whatever the tiles: all configurations 
 alone or in a batch. (That is why K is never split between cores.)
 
 The cores form a GM x GN grid over the output. Every core owns a slice of rows and a slice of columns and walks them in BM x BN
-tiles, streaming BK-wide blocks of x and w through a ring of buffers. Cores that share rows receive x by one multicast; cores that
-share columns likewise w. Double buffering needs no code: the loads of the next steps are issued as far ahead as the ring allows,
+tiles, streaming BK-wide blocks of x and w through a ring of buffers. Cores that share rows receive x by one multicast where they are
+whole rows of the chip's grid; cores that share columns likewise w. Double buffering needs no code: the loads of the next steps are issued as far ahead as the ring allows,
 and the scoreboard holds each until its buffer is free.
 """
 
@@ -23,6 +23,7 @@ from tvm_target.target import chip
 
 PANEL = 128  # columns of the matrix engine: the unit of an mma, of an epilogue step and of a store
 SRAM_BYTES = chip().sram_bytes
+GRID_COLS = chip().grid[1]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Tiling:
         fixed = 4 * weights * self.bm * self.bn + 2 * 2 * self.bm * PANEL + 2 * 2 * PANEL
         return min(4, (SRAM_BYTES - fixed) // (2 * self.bk * (self.bm + weights * self.bn)))
 
+    @property
+    def x_group(self) -> str:
+        """The multicast that brings x: the cores of a group share rows. Empty: every core loads for itself."""
+        return "all" if self.gm == 1 else "row" if self.gn % GRID_COLS == 0 else ""
+
+    @property
+    def w_group(self) -> str:
+        """The multicast that brings w: the cores of a group share columns."""
+        return "all" if self.gn == 1 else "col" if GRID_COLS % self.gn == 0 else ""
+
 
 EPILOGUES = ("none", "bias", "residual", "silu_mul", "float32")
 
@@ -50,16 +61,19 @@ def gemm(tiling: Tiling, epilogue: str) -> Any:
     WEIGHTS = 2 if epilogue == "silu_mul" else 1
     STAGES = tiling.stages(WEIGHTS)
     OUT = "float32" if epilogue == "float32" else "bfloat16"
-    ROWS_SHARE = "row" if GM > 1 else "all"
+    X_GROUP, W_GROUP = tiling.x_group, tiling.w_group
 
     @T.inline
     def load_step(X, W, Xs, Ws, slot, m0, bm, n0, bn, n, k0, bk):
         if bm > 0:
-            T.evaluate(R.load_multicast(Xs[slot, 0, 0], X[m0, k0], bm, bk, group=ROWS_SHARE))
+            if X_GROUP != "":
+                T.evaluate(R.load_multicast(Xs[slot, 0, 0], X[m0, k0], bm, bk, group=X_GROUP))
+            else:
+                T.evaluate(R.load(Xs[slot, 0, 0], X[m0, k0], bm, bk))
         if bn > 0:
             for h in T.serial(0, WEIGHTS):
-                if GM > 1:
-                    T.evaluate(R.load_multicast(Ws[slot, h * BN, 0], W[h * n + n0, k0], bn, bk, group="col"))
+                if W_GROUP != "":
+                    T.evaluate(R.load_multicast(Ws[slot, h * BN, 0], W[h * n + n0, k0], bn, bk, group=W_GROUP))
                 else:
                     T.evaluate(R.load(Ws[slot, h * BN, 0], W[h * n + n0, k0], bn, bk))
 

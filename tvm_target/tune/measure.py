@@ -1,0 +1,163 @@
+"""Simulated cycles of configurations: many kernels to one compiler run, timed on the emulated chip in timing-only mode.
+
+What costs host time is making a kernel (0.2 s) and, less, timing it. Configurations are therefore compiled in batches, a batch is timed on
+all the shapes asked for, and batches are dealt to worker processes, which live as long as the Bench.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+from .space import Blank, Shape, Space, Values
+from .spaces import space_of
+
+BATCH = 8  # kernels to a compiler run
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A configuration's cycles on each shape asked for: None where it does not fit, or could not be built (`error` says why)."""
+
+    values: Values
+    cycles: tuple[int | None, ...]
+    error: str = ""
+
+
+def measure(op: str, batch: Sequence[Values], shapes: Sequence[Shape]) -> list[Measured]:
+    """Builds and times configurations in this process. The device's mode is set back afterwards."""
+    import sdk_sim
+
+    space = space_of(op)
+    built = _build(space, batch)
+    before = sdk_sim.get_mode()
+    sdk_sim.set_mode("timing-only")
+    try:
+        results = []
+        for values, made in zip(batch, built):
+            if isinstance(made, str):
+                results.append(Measured(values, (None,) * len(shapes), made))
+            else:
+                results.append(Measured(values, tuple(_time(space, made, values, s) for s in shapes)))
+        return results
+    finally:
+        sdk_sim.set_mode(before)
+
+
+def _build(space: Space, batch: Sequence[Values]) -> list[Any]:
+    """Each configuration's function, or the reason why there is none. One that fails does not take the others with it."""
+    import tvm
+
+    from .. import target
+
+    target.register()
+    names = [space.spec(values).name for values in batch]
+    try:
+        funcs = {n: space.spec(v).make().with_attr("global_symbol", n) for n, v in zip(names, batch)}
+        executable = tvm.compile(tvm.IRModule(funcs), target="rigi1")
+        return [executable[name] for name in names]
+    except Exception as error:  # whatever the compiler may raise: it belongs to a configuration, not to the search
+        if len(batch) == 1:
+            return [f"{type(error).__name__}: {error}"]
+        return [made for values in batch for made in _build(space, [values])]
+
+
+def _time(space: Space, function: Any, values: Values, shape: Shape) -> int | None:
+    import numpy as np
+    import tvm_ffi
+
+    from ..testing import DeviceArray, device_cycles
+
+    if not space.fits(values, shape):
+        return None
+    arguments = space.arguments(space.config(values), shape)
+    holders = {id(a): _array(a) for a in arguments if isinstance(a, (Blank, np.ndarray))}
+    passed = [tvm_ffi.from_dlpack(holders[id(a)]) if id(a) in holders else a for a in arguments]
+    assert all(isinstance(h, DeviceArray) for h in holders.values())
+    before = device_cycles()
+    function(*passed)
+    return device_cycles() - before
+
+
+def _array(argument: Any) -> Any:
+    import ml_dtypes  # noqa: F401  teaches NumPy the name bfloat16
+
+    from ..testing import DeviceArray
+
+    return DeviceArray.blank(argument.shape, argument.dtype) if isinstance(argument, Blank) else DeviceArray(argument)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's, which keeps what is done
+    os.environ["RIGI_MODE"] = "timing-only"
+
+
+class Bench:
+    """Worker processes that measure. `processes` = 0 measures in this process."""
+
+    def __init__(self, processes: int | None = None) -> None:
+        self.processes = min(os.cpu_count() or 1, 8) if processes is None else processes
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def measure(self, op: str, wanted: Iterable[Values], shapes: Sequence[Shape]) -> Iterator[list[Measured]]:
+        """Batches of results as they come in, in no order. Raises KeyboardInterrupt after Ctrl-C, between two batches."""
+        todo = list(wanted)
+        # Small jobs are cut so that every worker has one.
+        size = max(1, min(BATCH, -(-len(todo) // max(1, self.processes))))
+        batches = [todo[i : i + size] for i in range(0, len(todo), size)]
+        with _interruptible() as interrupted:
+            if not self.processes:
+                for batch in batches:
+                    yield measure(op, batch, shapes)
+                    _stop_if(interrupted)
+                return
+            running = {self._submit(measure, op, batch, shapes) for batch in batches}
+            try:
+                while running:
+                    done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield future.result()
+                    _stop_if(interrupted)
+            finally:
+                for future in running:
+                    future.cancel()
+
+    def _submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
+        if self._pool is None:
+            # Spawned, not forked: TVM and the device have threads.
+            self._pool = ProcessPoolExecutor(self.processes, mp_context=get_context("spawn"), initializer=_start_worker)
+        return self._pool.submit(call, *args)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of raising, since the exception would come up inside TVM's C++."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop_if(event: threading.Event) -> None:
+    if event.is_set():
+        raise KeyboardInterrupt

@@ -1,0 +1,124 @@
+"""Searching a space for a shape, and using what was found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..package import KernelSpec
+from .database import Database, Key, Trials, packaged
+from .measure import Bench
+from .space import Shape, Values
+from .spaces import space_of
+
+TRIALS = 64
+Given = Sequence[int] | Mapping[str, int]
+Progress = Callable[[int, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a shape after tuning. `searched`: configurations measured now; `trials`: in all; `gain`: untuned over tuned."""
+
+    op: str
+    dtype: str
+    shape: Shape
+    config: dict[str, int]
+    cycles: int
+    untuned_config: dict[str, int]
+    untuned_cycles: int
+    gain: float
+    trials: int
+    searched: int
+    seconds: float
+
+
+def tune(
+    op: str,
+    shape: Given,
+    *,
+    trials: int = TRIALS,
+    exhaustive: bool = False,
+    bench: Bench | None = None,
+    database: Database | None = None,
+    progress: Progress | None = None,
+    seed: int = 0,
+) -> Result:
+    """Brings the number of configurations measured for a shape to `trials` (all of the space with `exhaustive`, or if it has no more).
+
+    What the database holds is not measured again. Results enter it as they come, so an interruption loses nothing.
+    `progress(done, of, best cycles)` is called at each. Raises TuneError; KeyboardInterrupt after Ctrl-C."""
+    start = time.perf_counter()
+    space, database = space_of(op), packaged() if database is None else database
+    shape = space.shape(shape)
+    default = space.packaged(shape)
+    known = database.trials(space, shape)
+    before = len(known)
+    grid = list(dict.fromkeys([default, *space.grid(shape)]))
+    wanted = len(grid) if exhaustive else min(trials, len(grid))
+    own = bench is None
+    bench = Bench() if bench is None else bench
+
+    def measure(values: list[Values]) -> Trials:
+        for batch in bench.measure(op, values, [shape]):
+            results: Trials = {m.values: m.cycles[0] for m in batch}
+            database.add(space, shape, results)
+            known.update(results)
+            if progress is not None:
+                progress(len(known), wanted, min((c for c in known.values() if c is not None), default=None))
+        return known
+
+    try:
+        if default not in known:
+            measure([default])
+        if exhaustive or wanted == len(grid):
+            measure([values for values in grid if values not in known])
+        elif len(known) < wanted:
+            from .search import search
+
+            search(space, shape, known, wanted - len(known), measure, seed)
+    finally:
+        if own:
+            bench.__exit__()
+        if len(known) > before:
+            database.compact()
+    found = database.best(Key.of(space, shape))
+    untuned = known[default]
+    assert found is not None and untuned is not None
+    return Result(
+        op=op,
+        dtype=space.dtype,
+        shape=shape,
+        config=found[0],
+        cycles=found[1],
+        untuned_config=dict(zip(space.parameters, default)),
+        untuned_cycles=untuned,
+        gain=untuned / found[1],
+        trials=len(known),
+        searched=len(known) - before,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def best(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None) -> dict[str, int] | None:
+    """The best parameters that the database knows for a shape and the kernel as it is now; None if it was not tuned. Never searches."""
+    space = space_of(op, dtype)
+    found = (packaged() if database is None else database).best(Key.of(space, space.shape(shape)))
+    return None if found is None else found[0]
+
+
+def spec(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> KernelSpec:
+    """The kernel for a shape: with the best configuration known, or the packaged one. Never searches."""
+    space = space_of(op, dtype)
+    shape = space.shape(shape)
+    known = best(op, shape, dtype, database)
+    return space.spec(tuple(known.values()) if known else space.packaged(shape), name)
+
+
+def compile(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> Any:
+    """An executable of `spec`; its function is named `name`, or the op and its parameters."""
+    from ..build import compile_kernel
+
+    return compile_kernel(spec(op, shape, dtype, database, name))
