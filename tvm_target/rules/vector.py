@@ -26,6 +26,7 @@ STORED = {
     **{"int32": "int32", "int64": "int32", "int8": "int8", "uint8": "uint8", "bool": "uint8"},
 }
 _BINARY = {prim.Add: R.add, prim.Sub: R.sub, prim.Mul: R.mul, prim.Max: R.maximum, prim.Min: R.minimum, prim.And: R.mul, prim.Or: R.maximum}
+_BOOLEAN = {prim.BitwiseAnd: R.mul, prim.BitwiseOr: R.maximum, prim.BitwiseXor: R.ne}
 _COMPARE = {prim.LT: R.lt, prim.LE: R.le, prim.GT: R.gt, prim.GE: R.ge, prim.EQ: R.eq, prim.NE: R.ne}
 _EXACT = 1 << 24  # whole numbers up to here are exact as immediates
 
@@ -128,6 +129,8 @@ class Vectors:
             return self.binary(_BINARY[type(e)], stored(dtype), self(e.a), self(e.b))
         if type(e) in _COMPARE:
             return self.binary(_COMPARE[type(e)], "uint8", self(e.a), self(e.b))
+        if type(e) in _BOOLEAN and dtype == "bool":
+            return self.binary(_BOOLEAN[type(e)], "uint8", self(e.a), self(e.b))
         if isinstance(e, prim.Not):
             return self.emit(R.eq, "uint8", self(e.a), self.imm(0))
         if isinstance(e, (prim.Div, prim.FloorDiv, prim.Mod, prim.FloorMod)):
