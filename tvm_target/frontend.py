@@ -87,8 +87,8 @@ def _linear(node: torch.fx.Node, importer: Any) -> relax.Var:
 
 def _slice(node: torch.fx.Node, importer: Any) -> relax.Var:
     """A slice whose bounds torch has proved to lie inside: Relax would keep a minimum in its shape, or lose the shape."""
-    x, *rest = importer.retrieve_args(node)
-    dim, start, end, step = (*rest, *(0, None, None, 1)[len(rest) :])
+    given = importer.retrieve_args(node)
+    x, dim, start, end, step = given + (0, None, None, 1)[len(given) - 1 :]
     source, start = node.args[0].meta["val"], start or 0
     dim %= source.ndim
     whole = end is None or (isinstance(end, int) and end == sys.maxsize)

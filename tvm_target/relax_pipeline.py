@@ -22,13 +22,14 @@ import tvm
 from tvm import relax, tirx
 from tvm.ir.transform import Pass
 
+from . import legalize_nn
 from .codegen.walk import post_order_visit
 from .pipeline import is_rigi
 
 NAME = "rigi"
 
 # Name of a Relax op -> (block builder, call) -> expression: before TVM's own legalization.
-LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {}
+LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {**legalize_nn.LEGALIZE}
 
 
 _OPAQUE = 8  # relax's OpPatternKind

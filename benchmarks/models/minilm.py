@@ -57,13 +57,7 @@ def small(layers: int = 2) -> Embedder:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    sizes = {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_attention_heads": 4,
-        "vocab_size": 300,
-        "max_position_embeddings": MAX_TOKENS,
-    }
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "vocab_size": 300}
     return Embedder(BertModel(BertConfig(num_hidden_layers=layers, max_position_embeddings=MAX_TOKENS, **sizes))).eval()
 
 
