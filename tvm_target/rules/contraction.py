@@ -24,7 +24,7 @@ from . import access
 from .emitter import constant, integer
 from .frame import Frame, Value
 from .injective import length
-from .reduction import loops, term
+from .reduction import finish, loops, term
 from .rewrite import dtype_of, find, uses
 from .stage import Axis, Stage, Unsupported, coefficients, collapsed
 from .vector import Vectors, stored
@@ -64,7 +64,7 @@ def lower(stage: Stage, kernel: Kernel) -> None:
     n_axes = [x for x in stage.spatial if uses(b.body, [x.var]) and not uses(a.body, [x.var])]
     if not m_axes or not n_axes:
         raise Unsupported("one operand has no axis of its own")
-    place = coefficients(store.buffer, store.indices, stage.axes, kernel.emitter.analyzer)
+    place = coefficients(stage.result.buffer, stage.result.indices, stage.axes, kernel.emitter.analyzer)
     if place is None:
         raise Unsupported("the result is written at places that are not affine")
     if any(constant(place[stage.axes.index(x)]) == 1 for x in m_axes):  # rows of C are contiguous along N
@@ -112,7 +112,7 @@ def _emit(
     stage: Stage, kernel: Kernel, factors: tuple[Factor, Factor], axes: tuple[Axis, Axis, Axis], outer: list[Axis], inner: list[Axis]
 ) -> None:
     (a, b), (m, n, k) = factors, axes
-    store, emit = stage.stores[0], kernel.emitter
+    emit = kernel.emitter
     turned = _contiguous(b, k, stage, kernel) or not _contiguous(b, n, stage, kernel)  # B as [N, K]
     sums = "int32" if a.dtype == "int8" else "float32"
     sizes = {"one": 16, "row": 128, "col": 128, "full": TILE[0] * max(TILE[1], STEP)}
@@ -144,7 +144,7 @@ def _emit(
                 for part in parts:
                     frame_.drop(part)
         vectors = Vectors(frame, access.load)
-        access.store(vectors, store.buffer, store.indices, total)
+        finish(vectors, stage, total)
         vectors.release()
 
 

@@ -21,7 +21,8 @@ from .compact import compact_parameters
 from .emitter import Emitter
 from .rewrite import find
 from .sram import Sram
-from .stage import Stage, Unsupported, read
+from .fusion import Part, fuse
+from .stage import Stage, Unsupported, normal, read
 from .work import CORES, Kernel
 
 RULES: list[Callable[[Stage, Kernel], None]] = [contraction.lower, reduction.lower, injective.lower]
@@ -69,10 +70,12 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
     """The kernel of a generic function. Raises LoweringError if its buffers do not fit in SRAM, or it holds what no rule can take."""
     name = name or str(func.attrs.get("global_symbol", "function"))
     func = compact_parameters(func)
-    allocated, parts = _parts(func.body)
+    allocated, stmts = _parts(func.body)
     limit, needed = chip().sram_bytes, 0
     for sizes in SIZES:
-        body, needed, loops = _kernel(func, name, allocated, parts, sizes)
+        made = _kernel(func, name, allocated, stmts, sizes, fused=True) or _kernel(func, name, allocated, stmts, sizes, fused=False)
+        assert made is not None
+        body, needed, loops = made
         if needed <= (limit // 2 if loops else limit):
             new = func.with_body(body)
             new = new.without_attr("s_tir") if "s_tir" in new.attrs else new
@@ -97,8 +100,10 @@ def _parts(body: Any) -> tuple[list[Any], list[Any]]:
     return allocated, parts
 
 
-def _kernel(func: tirx.PrimFunc, name: str, allocated: list[Any], parts: list[Any], sizes: dict[str, int]) -> tuple[Any, int, bool]:
-    """The body, the bytes of SRAM that tiles take, and whether there are element loops."""
+def _kernel(
+    func: tirx.PrimFunc, name: str, allocated: list[Any], stmts: list[Any], sizes: dict[str, int], fused: bool
+) -> tuple[Any, int, bool] | None:
+    """The body, the bytes of SRAM that tiles take, and whether there are element loops. None if that needs stages as they were written."""
     analyzer = tvm.sym.Analyzer()
     for size in _sizes(func):
         analyzer.bind(size, tvm.ir.Range(0, 1 << 40))
@@ -106,41 +111,57 @@ def _kernel(func: tirx.PrimFunc, name: str, allocated: list[Any], parts: list[An
     analyzer.bind(core, tvm.ir.Range(0, CORES))
     emitter = Emitter(analyzer)
     kernel = Kernel(emitter, Sram(sizes), prim.Cast("int64", core))
+    parts = [_read(stmt) for stmt in stmts]
+    parts = fuse(parts, allocated) if fused else parts
     checks: list[Any] = []
     loops = False
     for number, part in enumerate(parts):
         if number:
             emitter.add(R.barrier())
-        reasons = _by_tiles(part, kernel)
-        if reasons:
+        if not _by_tiles(part, kernel):
+            if fused and len(parts) < len(stmts):
+                return None
             loops = True
-            done = sequencer.lower(part, core, name, chip().sram_bytes // 2 // len(parts))
+            done = sequencer.lower(part.stmt, core, name, chip().sram_bytes // 2 // len(parts))
+            # In TVM 0.27 the constructor takes the condition first, whatever its signature says.
             checks += [tirx.AssertStmt(condition, StringImm("ValueError"), [StringImm(text)]) for condition, text in done.checks]
             emitter.add(done.body)
     body = emitter.take()
     head = [tirx.AllocBuffer(b) for b in kernel.sram.buffers]
     thread = tirx.IterVar(tvm.ir.Range(0, CORES), core, tirx.IterVar.ThreadIndex, "blockIdx.x")
     launch = tirx.AttrStmt(thread, "thread_extent", tirx.const(CORES, "int32"), Emitter.body([*head, *body]))
-    return Emitter.body([*(tirx.AllocBuffer(b) for b in allocated), *checks, launch]), kernel.sram.bytes, loops
+    workspace = [tirx.AllocBuffer(b) for b in allocated if any(p.writes(b) or p.uses(b) for p in parts)]
+    return Emitter.body([*workspace, *checks, launch]), kernel.sram.bytes, loops
 
 
-def _by_tiles(part: Any, kernel: Kernel) -> list[str]:
-    """Emits a stage by the first rule that takes it; else why each refused."""
+def _read(stmt: Any) -> Part:
     try:
-        stage = read(part, kernel.emitter.analyzer)
+        return Part(stmt, read(stmt))
     except Unsupported as reason:
-        return [str(reason)]
+        return Part(stmt, None, str(reason))
+
+
+def _by_tiles(part: Part, kernel: Kernel) -> bool:
+    """Emits a stage by the first rule that takes it. If none does, the part keeps the reasons."""
+    if part.stage is None:
+        return False
     reasons = []
+    try:
+        stage = normal(part.stage, kernel.emitter.analyzer)
+    except Unsupported as reason:
+        part.reason = str(reason)
+        return False
     for rule in RULES:
         before, sram = kernel.emitter.mark(), kernel.sram.state()
         try:
             rule(stage, kernel)
-            return []
+            return True
         except Unsupported as reason:
             kernel.emitter.back_to(before)
             kernel.sram.back_to(sram)
             reasons.append(str(reason))
-    return reasons
+    part.reason = "; ".join(reasons)
+    return False
 
 
 def _sizes(func: tirx.PrimFunc) -> list[Any]:

@@ -78,7 +78,7 @@ def is_own(e: Any, store: Store) -> bool:
 def lower(stage: Stage, kernel: Kernel) -> None:
     if not stage.init or (not stage.reduction and not _updates(stage)):
         raise Unsupported("no reduction")
-    if len(stage.stores) == 2:
+    if len(stage.stores) == 2 and not stage.after:
         _arg_extremum(stage, kernel)
         return
     if len(stage.stores) != 1 or len(stage.init) != 1:
@@ -125,6 +125,18 @@ def loops(frame: Frame, axes: list[Axis]) -> Iterator[None]:
         yield
     for a in axes:
         del frame.outer[a.var]
+
+
+def finish(vectors: Vectors, stage: Stage, total: Value) -> None:
+    """Stores the result, or what the epilogue makes of it."""
+    out, store = stage.result, stage.stores[0]
+    if stage.after:
+        if is_float(str(store.buffer.dtype)) and str(store.buffer.dtype) != "float32":
+            total = vectors.cast(total, str(store.buffer.dtype))
+        vectors.give(tirx.BufferLoad(store.buffer, store.indices), total)
+        access.store(vectors, out.buffer, out.indices, vectors(out.value, stored(str(out.buffer.dtype))))
+    else:
+        access.store(vectors, out.buffer, out.indices, total)
 
 
 def turn_slot(frame: Frame, axes: list[Axis], last: Any = None) -> Any:
@@ -176,7 +188,7 @@ def _along_columns(stage: Stage, store: Store, body: Any, reducer: Reducer, col:
             emit(reducer.combine(frame.block(total), frame.block(total), part.block(partial), *frame.extent(shape)))
             frame.drop(partial)
             vectors.release()
-        access.store(top, store.buffer, store.indices, total)
+        finish(top, stage, total)
         top.release()
 
 
@@ -221,7 +233,7 @@ def _by_windows(stage: Stage, store: Store, body: Any, reducer: Reducer, kernel:
             frame.emitter.add(reducer.combine(frame.block(total), frame.block(total), part.operand(value, shape), *frame.extent(shape)))
             frame.drop(value)
             vectors.release()
-        access.store(top, store.buffer, store.indices, total)
+        finish(top, stage, total)
         top.release()
 
 

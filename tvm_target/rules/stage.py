@@ -43,12 +43,14 @@ class Store:
 
 @dataclass(frozen=True)
 class Stage:
-    """`stores` at every point of the axes, `init` at the first point of the reduction axes."""
+    """`stores` at every point of the axes, `init` at the first point of the reduction axes. `after`, if any, is an epilogue: what is stored
+    instead of the finished result, which it names as an element of the buffer in `stores`."""
 
     name: str
     axes: list[Axis]
     stores: list[Store]
     init: list[Store] = field(default_factory=list)
+    after: list[Store] = field(default_factory=list)
 
     @property
     def spatial(self) -> list[Axis]:
@@ -59,18 +61,19 @@ class Stage:
         return [a for a in self.axes if a.reduce]
 
     def map(self, change: Any, axes: list[Axis] | None = None) -> Stage:
-        return replace(
-            self,
-            axes=self.axes if axes is None else axes,
-            stores=[s.map(change) for s in self.stores],
-            init=[s.map(change) for s in self.init],
-        )
+        lists = {name: [s.map(change) for s in getattr(self, name)] for name in ("stores", "init", "after")}
+        return replace(self, axes=self.axes if axes is None else axes, **lists)
 
     def expressions(self) -> list[Any]:
-        return [e for s in [*self.init, *self.stores] for e in [*s.indices, s.value]]
+        return [e for s in [*self.init, *self.stores, *self.after] for e in [*s.indices, s.value]]
 
     def loads(self) -> list[Any]:
-        return [x for s in self.stores for e in [*s.indices, s.value] for x in find(e, TensorLoad)]
+        return [x for s in [*self.stores, *self.after] for e in [*s.indices, s.value] for x in find(e, TensorLoad)]
+
+    @property
+    def result(self) -> Store:
+        """What the stage leaves behind: the epilogue's store, or its own."""
+        return (self.after or self.stores)[0]
 
 
 def bind(stage: Stage, analyzer: tvm.sym.Analyzer) -> None:
@@ -79,8 +82,8 @@ def bind(stage: Stage, analyzer: tvm.sym.Analyzer) -> None:
         analyzer.bind(a.var, tvm.ir.Range(0, a.extent), allow_override=True)
 
 
-def read(stmt: Any, analyzer: tvm.sym.Analyzer) -> Stage:
-    """The stage of a loop nest with one block. Raises Unsupported for any other shape of statement."""
+def read(stmt: Any) -> Stage:
+    """The stage of a loop nest with one block, as it stands. Raises Unsupported for any other shape of statement."""
     loops: list[Any] = []
     while isinstance(stmt, tirx.For):
         if stmt.step is not None and constant(stmt.step) != 1:
@@ -90,7 +93,7 @@ def read(stmt: Any, analyzer: tvm.sym.Analyzer) -> Stage:
     fresh = {f.loop_var: tirx.Var(f.loop_var.name, "int64") for f in loops}
     moved = {f.loop_var: fresh[f.loop_var] + as_int64(f.min) if constant(f.min) != 0 else fresh[f.loop_var] for f in loops}
     if isinstance(stmt, SBlockRealize):
-        return _block(stmt, loops, fresh, moved, analyzer)
+        return _block(stmt, loops, fresh, moved)
     if not isinstance(stmt, tirx.BufferStore):
         raise Unsupported(f"a {type(stmt).__name__} inside the loops")
     store = _stores(stmt, moved)[0]
@@ -100,10 +103,10 @@ def read(stmt: Any, analyzer: tvm.sym.Analyzer) -> Stage:
             raise Unsupported("loops without a block whose stores are not one an element")
     if any(x.source.same_as(store.buffer) for x in find(store.value, TensorLoad)):
         raise Unsupported(f"{store.buffer.name} is read and written without a block")
-    return _normal(Stage(store.buffer.name, axes, [store]), analyzer)
+    return Stage(store.buffer.name, axes, [store])
 
 
-def _block(stmt: Any, loops: list[Any], fresh: dict[Any, Any], moved: dict[Any, Any], analyzer: tvm.sym.Analyzer) -> Stage:
+def _block(stmt: Any, loops: list[Any], fresh: dict[Any, Any], moved: dict[Any, Any]) -> Stage:
     block = stmt.block
     if constant(stmt.predicate) != 1:
         raise Unsupported("a block with a predicate")
@@ -119,7 +122,7 @@ def _block(stmt: Any, loops: list[Any], fresh: dict[Any, Any], moved: dict[Any, 
             raise Unsupported(f"the block iterator {it.var.name} is neither spatial nor a reduction")
     axes = [Axis(fresh[f.loop_var], as_int64(f.extent), f.loop_var.__chandle__() in reduce) for f in loops]
     init = _stores(block.init, values) if block.init is not None else []
-    return _normal(Stage(block.name_hint, axes, _stores(block.body, values), init), analyzer)
+    return Stage(block.name_hint, axes, _stores(block.body, values), init)
 
 
 def _stores(stmt: Any, values: dict[Any, Any]) -> list[Store]:
@@ -137,7 +140,8 @@ def _stores(stmt: Any, values: dict[Any, Any]) -> list[Store]:
 # ---- normal form
 
 
-def _normal(stage: Stage, analyzer: tvm.sym.Analyzer) -> Stage:
+def normal(stage: Stage, analyzer: tvm.sym.Analyzer) -> Stage:
+    """The stage with divisions split and indices tidied."""
     for axis in stage.axes:
         if find(axis.extent, TensorLoad):
             raise Unsupported(f"the extent of {axis.var.name} is read from a buffer")
@@ -200,7 +204,7 @@ def collapsed(stage: Stage, analyzer: tvm.sym.Analyzer) -> Stage:
     again = True
     while again:
         again = False
-        accesses = [(s.buffer, s.indices) for s in [*stage.stores]] + [(x.source, list(x.indices)) for x in stage.loads()]
+        accesses = [(s.buffer, s.indices) for s in [*stage.stores, *stage.after]] + [(x.source, list(x.indices)) for x in stage.loads()]
         for outer, inner in zip(stage.axes, stage.axes[1:]):
             if outer.reduce == inner.reduce and _as_one(stage, accesses, outer, inner, analyzer):
                 stage = _join(stage, outer, inner, analyzer)
@@ -215,7 +219,7 @@ def _as_one(stage: Stage, accesses: list[tuple[Any, list[Any]]], outer: Axis, in
         found = linear(flat_offset(buffer, indices), pair, analyzer)
         if found is None or not analyzer.can_prove_equal(found[0], found[1] * inner.extent):
             return False
-    outside = [e for s in stage.stores for e in [s.value]]
+    outside = [s.value for s in [*stage.stores, *stage.after]]
     # The variables may stand in indices only.
     hidden = [rewrite(e, lambda x: integer(0) if isinstance(x, TensorLoad) and dtype_of(x) == "int64" else _blank(x)) for e in outside]
     return not any(uses(e, pair) for e in hidden)
@@ -245,12 +249,11 @@ def _join(stage: Stage, outer: Axis, inner: Axis, analyzer: tvm.sym.Analyzer) ->
             return tirx.BufferLoad(e.source, walk(e.source, list(e.indices)))
         return None
 
-    new = replace(stage, axes=axes)
-    new = replace(
-        new,
-        stores=[Store(s.buffer, walk(s.buffer, s.indices), rewrite(s.value, change)) for s in stage.stores],
-        init=[Store(s.buffer, walk(s.buffer, s.indices), rewrite(s.value, change)) for s in stage.init],
-    )
+    lists = {
+        name: [Store(s.buffer, walk(s.buffer, s.indices), rewrite(s.value, change)) for s in getattr(stage, name)]
+        for name in ("stores", "init", "after")
+    }
+    new = replace(stage, axes=axes, **lists)
     bind(new, analyzer)
     return new
 

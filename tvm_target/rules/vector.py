@@ -168,6 +168,10 @@ class Vectors:
         self._loaded.append((e, value))
         return value
 
+    def give(self, e: TensorLoad, value: Value) -> None:
+        """Lets an element be a value that is here already; it belongs to this evaluation from now on."""
+        self._loaded.append((e, Value(value.shape, value.at, value.dtype)))
+
     def _cast(self, e: prim.Cast) -> Value:
         to, source = dtype_of(e), dtype_of(e.value)
         value = self(e.value)
