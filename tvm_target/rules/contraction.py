@@ -30,12 +30,13 @@ from .stage import Axis, Stage, Unsupported, coefficients, collapsed
 from .vector import Vectors, stored
 from .work import Kernel, least, units
 
-TILE = (128, 128)
-STEP = 128  # of K
+TILE, STEP = 256, 512  # rows and columns of C, and of K
+SPLIT_TILE, SPLIT_STEP = 128, 128  # of operands in parts
 SLOTS = 2
 NATIVE = ("bfloat16", "float16", "int8")
-# Which parts of the operands are multiplied, smallest products first: 0 is the high part.
-PRODUCTS = ((0, 2), (2, 0), (1, 1), (0, 1), (1, 0), (0, 0))
+# Which parts of the operands are multiplied (0 is the high one), and into which accumulator: an mma finds its accumulator ready only if
+# two others lie between it and the one before on the same.
+PRODUCTS = ((0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 0), (0, 2, 1), (2, 0, 2))
 
 
 @dataclass(frozen=True)
@@ -115,19 +116,20 @@ def _emit(
     emit = kernel.emitter
     turned = _contiguous(b, k, stage, kernel) or not _contiguous(b, n, stage, kernel)  # B as [N, K]
     sums = "int32" if a.dtype == "int8" else "float32"
-    sizes = {"one": 16, "row": 128, "col": 128, "full": TILE[0] * max(TILE[1], STEP)}
+    side, long = (TILE, STEP) if a.native else (SPLIT_TILE, SPLIT_STEP)
+    sizes = {"one": 16, "row": max(long, side), "col": max(long, side), "full": side * max(side, long)}
     scratch = kernel.sram.sized(sizes, SLOTS)
     # Outside, a window is a block of C, and its vectors are no longer than its sides.
-    with units(replace(kernel, sram=scratch), outer, m, n, tile=TILE) as frame:
-        total = frame.new("C", sums, "full")
-        steps = tirx.floordiv(k.extent + (STEP - 1), integer(STEP))
+    with units(replace(kernel, sram=scratch), outer, m, n, tile=side) as frame:
+        totals = [frame.new("C", sums, "full") for _ in range(1 if a.native else 3)]
+        steps = tirx.floordiv(k.extent + (long - 1), integer(long))
         with loops(frame, inner), emit.loop("step", steps) as step:
             turn: Any = integer(0)
             for x in inner:
                 turn = turn * x.extent + frame.outer[x.var]
             turn = emit.let("turn_k", turn * steps + step)
-            k0 = emit.let("k0", step * STEP)
-            count = emit.let("depth", least(k.extent - k0, STEP))
+            k0 = emit.let("k0", step * long)
+            count = emit.let("depth", least(k.extent - k0, long))
             slot = tirx.floormod(turn, integer(SLOTS))
             left = replace(frame, col=k, col_start=k0, cols=count, slot=slot)
             if turned:
@@ -135,15 +137,17 @@ def _emit(
             else:
                 right = replace(frame, row=k, row_start=k0, rows=count, slot=slot)
             parts_a, parts_b = _parts(left, a), _parts(right, b)
-            products = PRODUCTS if len(parts_a) == 3 else ((0, 0),)
-            for number, (i, j) in enumerate(products):
-                again = turn > 0 if number == 0 else True
-                blocks = frame.block(total), left.block(parts_a[i]), right.block(parts_b[j])
+            for number, (i, j, c) in enumerate(PRODUCTS if len(parts_a) == 3 else PRODUCTS[:1]):
+                again = turn > 0 if number < len(totals) else True
+                blocks = frame.block(totals[c]), left.block(parts_a[i]), right.block(parts_b[j])
                 emit.add(R.mma(*blocks, frame.rows, frame.cols, count, accumulate=again, transpose_b=turned))
             for frame_, parts in ((left, parts_a), (right, parts_b)):
                 for part in parts:
                     frame_.drop(part)
         vectors = Vectors(frame, access.load)
+        total = totals[0]
+        for other in totals[1:]:
+            total = vectors.emit(R.add, sums, total, other)
         finish(vectors, stage, total)
         vectors.release()
 

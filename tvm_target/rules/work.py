@@ -46,10 +46,10 @@ class Kernel:
 
 @contextmanager
 def units(
-    kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None, row_limit: int = 0, tile: tuple[int, int] | None = None
+    kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None, row_limit: int = 0, tile: int = 0
 ) -> Iterator[Frame]:
-    """The work loop: a frame for each unit, of at most `row_limit` rows if that is given. With `tile`, units are as large as that but for
-    columns, which are made narrower (to a quarter) if there are fewer units than cores."""
+    """The work loop: a frame for each unit, of at most `row_limit` rows if that is given. With `tile`, units have so many rows and
+    columns; if that makes fewer than there are cores, 128 rows and down to 32 columns."""
     emit, sizes, one = kernel.emitter, kernel.sram.sizes, integer(1)
     rows, cols = row.extent if row else one, col.extent if col else one
     others: Any = one
@@ -57,9 +57,11 @@ def units(
         others = others * a.extent
     width = cols if constant(cols) is not None and (constant(cols) or 0) <= 16 else None
     cap = sizes["row"] if row is None else sizes["row"] // 4 if constant(cols) is None else sizes["row"]
-    if tile is not None:
-        shared = others * ceildiv(rows, integer(tile[0]))
-        step = least(cols, least(tile[1], most(ceildiv(ceildiv(cols * shared, integer(CORES)), integer(16)) * 16, tile[1] // 4)))
+    if tile:
+        high = tirx.Select(others * ceildiv(rows, integer(tile)) * ceildiv(cols, integer(tile)) < CORES, integer(min(tile, 128)), integer(tile))
+        high = emit.let("tile_rows", high)
+        shared = others * ceildiv(rows, high)
+        step = least(cols, least(tile, most(ceildiv(ceildiv(cols * shared, integer(CORES)), integer(16)) * 16, min(tile, 128) // 4)))
     elif width is not None:
         step = width
     else:
@@ -70,7 +72,7 @@ def units(
     fit: Any = sizes["col"] if col is None else most(least(sizes["col"], tirx.floordiv(integer(sizes["full"]), col_step_at)), 1)
     fit = least(fit, row_limit) if row_limit else fit
     wanted = most(ceildiv(rows * others, integer(CORES)), 1)
-    fit, wanted = (integer(tile[0]), integer(tile[0])) if tile is not None else (fit, wanted)
+    fit, wanted = (high, high) if tile else (fit, wanted)
     row_step_at = emit.let("row_step", most(least(least(rows, fit), wanted), 1)) if row else one
     row_parts = emit.let("row_parts", ceildiv(rows, row_step_at))
     col_parts = emit.let("col_parts", ceildiv(cols, col_step_at))
