@@ -22,8 +22,9 @@ import tvm
 from tvm import relax, tirx
 from tvm.ir.transform import Pass
 
-from .codegen.walk import post_order_visit
+from .offload import offload
 from .pipeline import is_rigi
+from .rules.function import is_generic
 
 NAME = "rigi"
 
@@ -34,27 +35,14 @@ LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {}
 _OPAQUE = 8  # relax's OpPatternKind
 
 
-def is_kernel(func: tirx.PrimFunc) -> bool:
-    """Whether a PrimFunc says itself how it uses the cores: a kernel in the dialect, or a schedule bound to blockIdx.x."""
-    found = False
-
-    def visit(node: Any) -> None:
-        nonlocal found
-        launch = isinstance(node, tirx.AttrStmt) and node.attr_key == "thread_extent"
-        found = found or launch or isinstance(node, tirx.For) and node.thread_binding is not None
-
-    post_order_visit(func.body, visit)
-    return found
-
-
 @tirx.transform.prim_func_pass(opt_level=0, name="rigi.keep_kernels")
 def _keep_kernels(func: tirx.PrimFunc, _mod: tvm.IRModule, _ctx: Any) -> tirx.PrimFunc:
     """Kernels are not to be fused with anything: their loops are done."""
-    return func.with_attr("op_pattern", _OPAQUE) if is_kernel(func) else func
+    return func.with_attr("op_pattern", _OPAQUE) if not is_generic(func) else func
 
 
 def library_dispatch_passes(target: Any) -> list[Pass]:
-    return [relax.backend.DispatchSampling(), relax.backend.DispatchSortScan()]
+    return [offload(), relax.backend.DispatchSampling(), relax.backend.DispatchSortScan()]
 
 
 def legalize_passes(target: Any) -> list[Pass]:
