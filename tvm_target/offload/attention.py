@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import relax
+from tvm.ir import prim
 
 from .emitter import Emit, Emitter
-from .graph import Expr, Graph, dtype, equal, product, sizes
+from .graph import Expr, Graph, dtype, equal, product, shape, sizes
 from .library import choices
 from .matmul import BF16
 
@@ -21,14 +22,14 @@ def attention(graph: Graph, var: relax.Var) -> Plan | None:
     if call is None or call.attrs.window_size is not None or str(call.attrs.causal_mask) not in ("TopLeft", "BottomRight"):
         return None
     q, (k, v) = call.args[0], (_unrepeated(graph, x) for x in call.args[1:3])
-    shape, keys, values = sizes(q), sizes(k), sizes(v)
-    if shape is None or keys is None or values is None or {dtype(x) for x in (q, k, v)} != {BF16}:
+    whole, keys, values = sizes(q), sizes(k), sizes(v)
+    if whole is None or keys is None or values is None or {dtype(x) for x in (q, k, v)} != {BF16}:
         return None
-    batch, length, heads, width = shape
-    whole = equal(keys, values) and equal([keys[0], keys[1], keys[3]], [batch, length, width])
-    if not whole or not all(isinstance(n, int) for n in (heads, keys[2], width)) or heads % keys[2]:
+    batch, length, heads, width = whole
+    alike = equal(keys, values) and equal([keys[0], keys[1], keys[3]], [batch, length, width])
+    if not alike or not all(isinstance(n, int) for n in (heads, keys[2], width)) or heads % keys[2]:
         return None
-    kernels = choices("attention_extend", {"batch": batch, "group": heads // keys[2], "head_dim": width})
+    kernels = choices(graph, "attention_extend", {"batch": batch, "group": heads // keys[2], "head_dim": width})
     if kernels is None:
         return None
     scale = width**-0.5 if call.attrs.scale is None else float(call.attrs.scale.value)
@@ -38,7 +39,7 @@ def attention(graph: Graph, var: relax.Var) -> Plan | None:
         tables = emitter.once(("attention", str(batch), str(length)), lambda: _tables(emitter, batch, length))
         flat = [emitter.shaped(x, [tokens, n * width]) for x, n in ((q, heads), (k, keys[2]), (v, keys[2]))]
         result = ([tokens, heads * width], BF16)
-        return emitter.shaped(emitter.kernel(kernels, [*flat, *tables], [result], D=width, page=1, scale=scale), shape)
+        return emitter.shaped(emitter.kernel(kernels, [*flat, *tables], [result], D=width, page=1, scale=scale), whole)
 
     return {var: emit}
 
@@ -49,7 +50,7 @@ def _unrepeated(graph: Graph, expr: Expr) -> Expr:
 
 
 def _tables(emitter: Emitter, batch: Any, length: Any) -> list[Expr]:
-    kernels = choices("attention_tables", {})
+    kernels = choices(emitter.graph, "attention_tables", {})
     assert kernels is not None
     tables = emitter.kernel(kernels, [], [([batch, length], "int32"), *([([batch], "int64")] * 4)])
     return [emitter.emit(relax.TupleGetItem(tables, k)) for k in range(5)]
@@ -77,35 +78,40 @@ def rotations(graph: Graph, variables: list[relax.Var]) -> Plan:
         first = found.pop(rotation.key, None)
         if first is None:
             found[rotation.key] = rotation
-        elif graph.known_before(rotation.source, first.var) and equal(sizes(first.source)[:2], sizes(rotation.source)[:2]):
+        elif graph.known_before(rotation.source, first.var) and equal(shape(first.source)[:2], shape(rotation.source)[:2]):
             plan |= _pair(graph, first, rotation)
     return plan
 
 
 def _rotation(graph: Graph, var: relax.Var) -> Rotation | None:
     total = graph.call(var, "add")
-    left, right = (graph.call(x, "multiply") for x in total.args) if total is not None else (None, None)
-    if left is None or right is None or dtype(total) != BF16:
+    if total is None or dtype(total) != BF16:
+        return None
+    left, right = (graph.call(x, "multiply") for x in total.args)
+    if left is None or right is None:
         return None
     turned = graph.call(right.args[0], "concat")
     swap = graph.call(left.args[0], "permute_dims")
     if turned is None or swap is None or swap.attrs.axes is None or [int(a) for a in swap.attrs.axes] != [0, 2, 1, 3]:
         return None
-    shape, parts = sizes(left.args[0]), graph.value(turned.args[0])
+    layout, parts = sizes(left.args[0]), graph.value(turned.args[0])
+    if layout is None or not isinstance(layout[3], int) or not isinstance(parts, relax.Tuple) or len(parts.fields) != 2:
+        return None
     negated = graph.call(parts.fields[0], "negative")
-    if shape is None or len(parts.fields) != 2 or negated is None or not isinstance(shape[3], int):
+    if negated is None:
         return None
-    half = shape[3] // 2
+    half = layout[3] // 2
     halves = [_slice(graph, x, left.args[0]) for x in (negated.args[0], parts.fields[1])]
-    if halves != [(half, 2 * half), (0, half)] or shape[3] % 2:
+    if halves != [(half, 2 * half), (0, half)] or layout[3] % 2:
         return None
-    tables = [_table(graph, x, swap, shape) for x in (left.args[1], right.args[1])]
+    tables = [_table(graph, x, layout) for x in (left.args[1], right.args[1])]
     # What is rotated in place must be nobody else's.
     uses = graph.uses.get(left.args[0].__chandle__(), 0) if isinstance(left.args[0], relax.Var) else 0
     source = swap.args[0]
     flat = graph.call(source, "reshape")
-    mine = graph.only_here(source) and flat is not None and graph.only_here(flat.args[0])
-    if any(table is None for table in tables) or uses != 3 or not mine or graph.call(flat.args[0], "matmul", "add") is None:
+    if any(table is None for table in tables) or uses != 3 or not graph.only_here(source) or flat is None:
+        return None
+    if not graph.only_here(flat.args[0]) or graph.call(flat.args[0], "matmul", "add") is None:
         return None
     return Rotation(var, source, *tables)
 
@@ -115,17 +121,26 @@ def _slice(graph: Graph, expr: Expr, of: Expr) -> tuple[int, int] | None:
     call = graph.call(expr, "strided_slice")
     if call is None or not call.args[0].same_as(of):
         return None
-    axes, begin, end = ([int(x.value) for x in argument.fields] for argument in call.args[1:4])
-    return (begin[0], end[0]) if axes in ([3], [-1]) else None
+    numbers = [_numbers(argument) for argument in call.args[1:]]
+    axes, begin, end = numbers[:3]
+    if axes not in ([3], [-1]) or begin is None or end is None or len(numbers) > 3 and numbers[3] != [1]:
+        return None
+    return begin[0], end[0]
 
 
-def _table(graph: Graph, expr: Expr, swap: Any, shape: list[Any]) -> Expr | None:
+def _numbers(expr: Expr) -> list[int] | None:
+    fields = expr.fields if isinstance(expr, relax.Tuple) else []
+    found = [int(x.value) for x in fields if isinstance(x, prim.IntImm)]
+    return found if found and len(found) == len(fields) else None
+
+
+def _table(graph: Graph, expr: Expr, layout: list[Any]) -> Expr | None:
     """[b or 1, s, width] behind [b or 1, 1, s, width], if both halves of a row are the same."""
     call = graph.call(expr, "expand_dims")
     if call is None or [int(a) for a in call.attrs.axis] != [1]:
         return None
     known = sizes(call.args[0])
-    if known is None or len(known) != 3 or not equal(known[1:], shape[2:]) or not equal(known[0], shape[0]):
+    if known is None or len(known) != 3 or not equal(known[1:], layout[2:]) or not equal(known[0], layout[0]):
         return None
     step = call.args[0]
     while True:
@@ -133,17 +148,17 @@ def _table(graph: Graph, expr: Expr, swap: Any, shape: list[Any]) -> Expr | None
         if inner is None or inner.op.name == "relax.multiply" and graph.scalar(inner.args[1]) is None:
             return None
         if inner.op.name == "relax.concat":
-            parts = graph.value(inner.args[0]).fields
+            parts = getattr(graph.value(inner.args[0]), "fields", [])
             same = len(parts) == 2 and parts[0].same_as(parts[1]) and int(inner.attrs.axis) in (-1, 2)
             return call.args[0] if same else None
         step = inner.args[0]
 
 
 def _pair(graph: Graph, first: Rotation, second: Rotation) -> Plan:
-    batch, length, heads, width = sizes(first.source)
-    kv_heads = sizes(second.source)[2]
+    batch, length, heads, width = shape(first.source)
+    kv_heads = shape(second.source)[2]
     known = {"heads": heads, "kv_heads": kv_heads, "width": heads * width, "kv_width": kv_heads * width, "r": width}
-    kernels = choices("rope", known) if all(isinstance(n, int) for n in known.values()) else None
+    kernels = choices(graph, "rope", known) if all(isinstance(n, int) for n in known.values()) else None
     if kernels is None:
         return {}
     tokens = product([batch, length])
@@ -156,7 +171,7 @@ def _pair(graph: Graph, first: Rotation, second: Rotation) -> Plan:
     def result(rotation: Rotation, index: int) -> Emit:
         def emit(emitter: Emitter) -> Expr:
             both = emitter.once(("rotated", first.var.__chandle__()), lambda: rotated(emitter))
-            part = emitter.shaped(emitter.emit(relax.TupleGetItem(both, index)), sizes(rotation.source))
+            part = emitter.shaped(emitter.emit(relax.TupleGetItem(both, index)), shape(rotation.source))
             return relax.op.permute_dims(emitter.emit(part) if not isinstance(part, relax.Var) else part, [0, 2, 1, 3])
 
         return emit
@@ -166,8 +181,8 @@ def _pair(graph: Graph, first: Rotation, second: Rotation) -> Plan:
 
 def _angles(emitter: Emitter, rotation: Rotation, tokens: Any, width: int) -> tuple[Expr, Expr]:
     """A row of cosines and sines for every token, in fp32, and the number of every token's row."""
-    half = width // 2
-    parts = [emitter.emit(relax.op.strided_slice(x, [2], [0], [half], [1], assume_inbound=True)) for x in (rotation.cos, rotation.sin)]
-    table = emitter.emit(relax.op.astype(emitter.emit(relax.op.concat(parts, axis=2)), "float32"))
+    tables = (rotation.cos, rotation.sin)
+    halves = [emitter.emit(relax.op.strided_slice(x, [2], [0], [width // 2], [1], assume_inbound=True)) for x in tables]
+    table = emitter.emit(relax.op.astype(emitter.emit(relax.op.concat(halves, axis=2)), "float32"))
     positions = emitter.emit(relax.op.arange(0, tokens, 1, "int64"))
     return emitter.shaped(table, [tokens, width]), positions

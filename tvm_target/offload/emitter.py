@@ -9,7 +9,7 @@ import tvm
 from tvm import relax
 
 from ..package import KernelSpec
-from .graph import Expr, Graph, Size, bindings, dtype, equal, product, sizes
+from .graph import Expr, Graph, Size, dtype, equal, product, sizes
 from .library import Library
 
 Emit = Callable[["Emitter"], Expr]
@@ -94,7 +94,7 @@ class Emitter:
         """The source itself of a transpose that undoes another one."""
         outer = self.graph.call(value, "permute_dims")
         inner = self.graph.call(outer.args[0], "permute_dims") if outer is not None else None
-        if inner is None or outer.attrs.axes is None or inner.attrs.axes is None:
+        if outer is None or inner is None or outer.attrs.axes is None or inner.attrs.axes is None:
             return value
         first, second = ([int(a) for a in call.attrs.axes] for call in (inner, outer))
         return inner.args[0] if [first[a] for a in second] == list(range(len(first))) else value
@@ -105,6 +105,3 @@ def add_functions(mod: tvm.IRModule, builder: relax.BlockBuilder) -> None:
     for gv, func in builder.get().functions.items():
         if gv not in mod.functions:
             mod[gv] = func
-
-
-__all__ = ["Emit", "Emitter", "add_functions", "bindings"]

@@ -22,6 +22,14 @@ def sizes(expr: Expr) -> list[Size] | None:
     return [int(n) if isinstance(n, prim.IntImm) else n for n in ty.shape.values]
 
 
+def shape(expr: Expr) -> list[Size]:
+    """The shape of a tensor that has one."""
+    found = sizes(expr)
+    if found is None:
+        raise ValueError(f"the shape of {expr} is not known")
+    return found
+
+
 def dtype(expr: Expr) -> str:
     return str(expr.ty.dtype) if isinstance(getattr(expr, "ty", None), relax.TensorType) else ""
 
@@ -48,6 +56,7 @@ class Graph:
         self.place: dict[int, int] = {}  # of every variable: parameters 0, then in the order of the text
         self.uses: dict[int, int] = {}
         self.func = func
+        self._analyzer = _bounds(func)
         for param in func.params:
             self.place[param.__chandle__()] = 0
         for number, binding in enumerate(bindings(func)):
@@ -86,12 +95,29 @@ class Graph:
             return True
         return self.place[expr.__chandle__()] < self.place[var.__chandle__()]
 
+    def most(self, size: Size) -> int:
+        """The largest that a size can be, by the bounds that the function states of its sizes (`tir_var_upper_bound`)."""
+        return size if isinstance(size, int) else int(self._analyzer.const_int_bound(size).max_value)
+
     def scalar(self, expr: Expr) -> float | None:
         """The number that a constant of one element is."""
         value = self.value(expr)
         if isinstance(value, GenericConst) and int(np.prod(value.value.shape)) == 1:
             return float(value.value.numpy().reshape(-1)[0])
         return None
+
+
+def _bounds(func: relax.Function) -> Any:
+    analyzer = tvm.sym.Analyzer()
+    upper = (func.attrs or {}).get("tir_var_upper_bound", {})
+    seen = set()
+    for param in func.params:
+        for size in sizes(param) or []:
+            name = getattr(size, "name", None)
+            if name in upper and name not in seen:
+                seen.add(name)
+                analyzer.bind(size, tvm.ir.Range(0, int(upper[name]) + 1))
+    return analyzer
 
 
 def bindings(func: relax.Function) -> Iterator[Any]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import tvm
 from tvm import relax, tirx
 from tvm.ir import StringImm, prim
 from tvm.tirx.buffer import is_buffer_var
 
 from ..isa import DISPATCH, LIBRARY
 from ..package import KernelSpec, discover
-from .graph import Size
+from .graph import Graph, Size
 
 _UNBOUNDED = 1 << 31
 
@@ -38,43 +37,42 @@ def _prim_func(name: str) -> tirx.PrimFunc:
     return next(spec for group in specs().values() for spec in group if spec.name == name).make()
 
 
-def choices(op: str, known: dict[str, Size], free: str = "") -> list[KernelSpec] | None:
+def choices(graph: Graph, op: str, known: dict[str, Size], free: str = "") -> list[KernelSpec] | None:
     """The kernels that can serve a call, or None if there may be sizes that none of them takes.
 
-    `known` are the sizes by the names of the op's limits. Of them `free` may depend on the run (the number of rows); the limits of the
-    others have to hold now.
+    `known` are the sizes by the names of the op's limits. `free` names the one by which kernels are chosen when they run (the number of
+    rows); the limits of the others have to hold for every run.
     """
     kept: list[KernelSpec] = []
-    covered = 0  # sizes of `free` up to here have a kernel
+    most = graph.most(known[free]) if free else 0
+    covered = 0  # up to here every size of `free` has a kernel
     for spec in specs().get(op, ()):
-        if not all(_holds(name, limit, known) for name, limit in spec.limits.items() if name != free):
+        if not all(_holds(graph, name, limit, known) for name, limit in spec.limits.items() if name != free):
             continue
-        low, high = spec.limits.get(free, (None, None)) if free else (None, None)
-        size = known.get(free)
-        if isinstance(size, int):
-            if _within(size, low, high):
-                return [spec]
+        low, high = spec.limits.get(free, (None, None))
+        low, high = low or 1, most if high is None else high
+        if isinstance(known.get(free), int) and not low <= most <= high:
             continue
-        if (low or 1) > covered + 1:
+        if isinstance(known.get(free), int) or not free:
+            return [spec]
+        if low > covered + 1:
             return None
         kept.append(spec)
-        covered = max(covered, _UNBOUNDED if high is None else high)
-        if covered >= _UNBOUNDED:
+        covered = max(covered, high)
+        if covered >= min(most, _UNBOUNDED):
             return kept
     return None
 
 
-def _within(size: int, low: int | None, high: int | None) -> bool:
-    return (low is None or size >= low) and (high is None or size <= high)
-
-
-def _holds(name: str, limit: tuple[int | None, int | None], known: dict[str, Size]) -> bool:
+def _holds(graph: Graph, name: str, limit: tuple[int | None, int | None], known: dict[str, Size]) -> bool:
     size = known.get(name.removesuffix("_multiple"))
-    if not isinstance(size, int):
+    if size is None:
         return False
     if name.endswith("_multiple"):
-        return size % (limit[0] or 1) == 0
-    return _within(size, *limit)
+        return isinstance(size, int) and size % (limit[0] or 1) == 0
+    low, high = limit
+    # A size known when it runs is at least 1: with 0 there is nothing to do.
+    return (low is None or (size if isinstance(size, int) else 1) >= low) and (high is None or graph.most(size) <= high)
 
 
 class Library:

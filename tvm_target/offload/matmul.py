@@ -10,6 +10,7 @@ from tvm.ir import Call, GenericConst
 
 from .emitter import Emit, Emitter
 from .graph import Expr, Graph, dtype, equal, product, sizes
+from .graph import shape as known_shape
 from .library import choices
 
 BF16 = "bfloat16"
@@ -19,6 +20,7 @@ class Product:
     """x [.., k] times a weight [n, k], which is a parameter, a constant or another value in that layout."""
 
     def __init__(self, graph: Graph, call: Call):
+        self._graph = graph
         self.x, self.weight = call.args[0], weight(graph, call.args[1])
         self.out = str(call.ty.dtype)
         self.shape = sizes(call)
@@ -32,8 +34,8 @@ class Product:
         """`more`: further operands, each a function of the emitter."""
         assert self.shape is not None
         rows, n, shape = product(self.shape[:-1]), self.shape[-1], self.shape
-        k = sizes(self.x)[-1]
-        kernels = choices(op, {"m": rows, "n": n, "k": k}, free="m")
+        k = known_shape(self.x)[-1]
+        kernels = choices(self._graph, op, {"m": rows, "n": n, "k": k}, free="m")
         assert kernels is not None
 
         def emit(emitter: Emitter) -> Expr:

@@ -6,7 +6,7 @@ import numpy as np
 from tvm import relax
 
 from .emitter import Emit, Emitter
-from .graph import Expr, Graph, dtype, equal, product, sizes
+from .graph import Expr, Graph, dtype, equal, product, shape, sizes
 from .library import choices
 from .matmul import BF16, linear_with
 
@@ -19,31 +19,31 @@ def rms_norm(graph: Graph, var: relax.Var) -> Plan | None:
     if found is None:
         return None
     x, w, eps = found
-    shape = sizes(x)
-    if shape is None or len(shape) < 2 or not equal(sizes(w) or [], [shape[-1]]) or (dtype(x), dtype(w)) != (BF16, BF16):
+    whole = sizes(x)
+    if whole is None or len(whole) < 2 or not equal(sizes(w) or [], [whole[-1]]) or (dtype(x), dtype(w)) != (BF16, BF16):
         return None
-    rows = [product(shape[:-1]), shape[-1]]
+    rows = [product(whole[:-1]), whole[-1]]
     both = _of_sum(graph, var, x, w, eps, rows)
     if both is not None:
         return both
-    kernels = choices("rms_norm", {"h": shape[-1]})
+    kernels = choices(graph, "rms_norm", {"h": whole[-1]})
     if kernels is None:
         return None
 
     def emit(emitter: Emitter) -> Expr:
-        return emitter.shaped(emitter.kernel(kernels, [emitter.rows(x), w], [(rows, BF16)], eps=eps), shape)
+        return emitter.shaped(emitter.kernel(kernels, [emitter.rows(x), w], [(rows, BF16)], eps=eps), whole)
 
     return {var: emit}
 
 
 def _of_sum(graph: Graph, var: relax.Var, x: Expr, w: Expr, eps: float, rows: list[object]) -> Plan | None:
     """The norm of a sum that nothing else computes as cheaply: both come from one kernel, where the sum was."""
-    total, shape = graph.call(x, "add"), sizes(x)
+    total, whole = graph.call(x, "add"), shape(x)
     if total is None or not isinstance(x, relax.Var) or linear_with(graph, x) is not None or not graph.known_before(w, x):
         return None
     a, b = total.args
-    kernels = choices("add_rms_norm", {"h": rows[1]})
-    if kernels is None or not (equal(sizes(a) or [], shape) and equal(sizes(b) or [], shape)):
+    kernels = choices(graph, "add_rms_norm", {"h": rows[1]})
+    if kernels is None or not (equal(sizes(a) or [], whole) and equal(sizes(b) or [], whole)):
         return None
 
     def pair(emitter: Emitter) -> Expr:
@@ -52,7 +52,7 @@ def _of_sum(graph: Graph, var: relax.Var, x: Expr, w: Expr, eps: float, rows: li
         )
 
     def result(index: int) -> Emit:
-        return lambda emitter: emitter.shaped(emitter.emit(relax.TupleGetItem(pair(emitter), index)), shape)
+        return lambda emitter: emitter.shaped(emitter.emit(relax.TupleGetItem(pair(emitter), index)), whole)
 
     return {x: result(1), var: result(0)}
 
@@ -118,17 +118,17 @@ LARGE = 4096  # columns from which the library's softmax, which cuts a row into 
 def softmax(graph: Graph, var: relax.Var) -> Plan | None:
     """Softmax of long rows (logits) in fp32; short ones, as in attention, stay with the rules, which give every core whole rows."""
     call = graph.call(var, "nn.softmax")
-    shape = sizes(call) if call is not None else None
-    if call is None or not shape or len(shape) < 2 or dtype(call) != "float32" or int(call.attrs.axis) % len(shape) != len(shape) - 1:
+    whole = sizes(call) if call is not None else None
+    if call is None or not whole or len(whole) < 2 or dtype(call) != "float32" or int(call.attrs.axis) % len(whole) != len(whole) - 1:
         return None
-    rows, columns = product(shape[:-1]), shape[-1]
-    kernels = choices("softmax", {"b": rows, "v": columns})
+    rows, columns = product(whole[:-1]), whole[-1]
+    kernels = choices(graph, "softmax", {"b": rows, "v": columns})
     if kernels is None or columns < LARGE:
         return None
 
     def emit(emitter: Emitter) -> Expr:
         ones = relax.const(np.ones((rows, 1), np.float32))
-        return emitter.shaped(emitter.kernel(kernels, [emitter.rows(call.args[0]), ones], [([rows, columns], "float32")]), shape)
+        return emitter.shaped(emitter.kernel(kernels, [emitter.rows(call.args[0]), ones], [([rows, columns], "float32")]), whole)
 
     return {var: emit}
 
@@ -138,8 +138,8 @@ def embedding(graph: Graph, var: relax.Var) -> Plan | None:
     call = graph.call(var, "take")
     if call is None or call.attrs.axis is None or int(call.attrs.axis) != 0 or str(call.attrs.mode) != "fast":
         return None
-    table, ids, shape = call.args[0], call.args[1], sizes(call)
-    if len(sizes(table) or []) != 2 or dtype(table) != BF16 or shape is None:
+    table, ids, whole = call.args[0], call.args[1], sizes(call)
+    if len(sizes(table) or []) != 2 or dtype(table) != BF16 or whole is None:
         return None
     while dtype(ids) != "int64":
         step = graph.call(ids, "astype", "reshape", "expand_dims", "squeeze")
@@ -147,12 +147,12 @@ def embedding(graph: Graph, var: relax.Var) -> Plan | None:
             return None
         ids = step.args[0]
     known = sizes(ids)
-    kernels = choices("embedding", {})
+    kernels = choices(graph, "embedding", {})
     if known is None or kernels is None:
         return None
-    rows = [product(known), shape[-1]]
+    rows = [product(known), whole[-1]]
 
     def emit(emitter: Emitter) -> Expr:
-        return emitter.shaped(emitter.kernel(kernels, [emitter.shaped(ids, rows[:1]), table], [(rows, BF16)]), shape)
+        return emitter.shaped(emitter.kernel(kernels, [emitter.shaped(ids, rows[:1]), table], [(rows, BF16)]), whole)
 
     return {var: emit}
