@@ -15,6 +15,8 @@ PREFIX = "rigi."
 TILE = PREFIX + "tile"
 BARRIER = PREFIX + "barrier"
 ELEMENT_LOOPS = PREFIX + "element_loops"  # marks what the sequencer does element by element, and functions with such parts
+LIBRARY = PREFIX + "library"  # marks the body of a kernel of the library inside another module; the value is its op
+DISPATCH = PREFIX + "dispatch"  # marks functions of the host that only call kernels
 
 
 class Arg(Enum):

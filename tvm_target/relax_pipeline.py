@@ -20,11 +20,14 @@ from typing import Any
 
 import tvm
 from tvm import relax, tirx
+from tvm.ir import Call, Op
 from tvm.ir.transform import Pass
+from tvm.s_tir import SBlockRealize
 
 from . import legalize_nn
-from .codegen.walk import post_order_visit
+from .offload import offload
 from .pipeline import is_rigi
+from .rules.function import is_generic
 
 NAME = "rigi"
 
@@ -35,37 +38,79 @@ LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {*
 _OPAQUE = 8  # relax's OpPatternKind
 
 
-def is_kernel(func: tirx.PrimFunc) -> bool:
-    """Whether a PrimFunc says itself how it uses the cores: a kernel in the dialect, or a schedule bound to blockIdx.x."""
-    found = False
-
-    def visit(node: Any) -> None:
-        nonlocal found
-        launch = isinstance(node, tirx.AttrStmt) and node.attr_key == "thread_extent"
-        found = found or launch or isinstance(node, tirx.For) and node.thread_binding is not None
-
-    post_order_visit(func.body, visit)
-    return found
-
-
 @tirx.transform.prim_func_pass(opt_level=0, name="rigi.keep_kernels")
 def _keep_kernels(func: tirx.PrimFunc, _mod: tvm.IRModule, _ctx: Any) -> tirx.PrimFunc:
     """Kernels are not to be fused with anything: their loops are done."""
-    return func.with_attr("op_pattern", _OPAQUE) if is_kernel(func) else func
+    return func.with_attr("op_pattern", _OPAQUE) if not is_generic(func) else func
+
+
+@tvm.transform.module_pass(opt_level=0, name="rigi.fold_constants")
+def _fold_constants(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
+    """FoldConstant, which tries every function of constants on the host; calls of kernels are kept from it."""
+    hidden = {gv: func for gv, func in mod.functions.items() if isinstance(func, tirx.PrimFunc) and not is_generic(func)}
+    shown = tvm.IRModule({gv: func for gv, func in mod.functions.items() if gv not in hidden}, attrs=mod.attrs)
+    folded = relax.transform.FoldConstant()(shown)
+    folded.update(tvm.IRModule(hidden))
+    return folded
+
+
+@tvm.transform.module_pass(opt_level=0, name="rigi.views_of_results")
+def _views_of_results(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
+    """Gives results of a function that were computed in it a name inside, too: RewriteDataflowReshape makes views of inner values only,
+    and the logits of a model in another shape need no copy. Other shapes of parameters stay copies."""
+    changed = {}
+    for gv, func in mod.functions.items():
+        if not isinstance(func, relax.Function) or not isinstance(func.body, relax.SeqExpr):
+            continue
+        outside = {p.__chandle__() for p in func.params}
+        blocks = [_inner_names(mod, b, outside) if isinstance(b, relax.DataflowBlock) else b for b in func.body.blocks]
+        body = relax.SeqExpr(blocks, func.body.body)
+        changed[gv] = relax.Function(func.params, body, func.ret_ty, func.is_pure, func.attrs)
+    result = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+    result.update(tvm.IRModule(changed))
+    return result
+
+
+def _inner_names(mod: tvm.IRModule, block: relax.DataflowBlock, outside: set[int]) -> relax.DataflowBlock:
+    bindings = []
+    for binding in block.bindings:
+        var, value = binding.var, getattr(binding, "value", None)
+        if isinstance(value, Call) and value.op == Op.get("relax.call_tir") and _reshapes(mod[value.args[0]]):
+            source = value.args[1].fields[0]
+            if not isinstance(source, relax.Var) or source.__chandle__() in outside:
+                outside.add(var.__chandle__())
+            elif not isinstance(var, relax.DataflowVar):
+                inner = relax.DataflowVar(var.name, var.ty)
+                bindings.append(relax.VarBinding(inner, value))
+                binding = relax.VarBinding(var, inner)
+        bindings.append(binding)
+    return relax.DataflowBlock(bindings)
+
+
+def _reshapes(func: tirx.PrimFunc) -> bool:
+    return isinstance(func.body, SBlockRealize) and relax.analysis.has_reshape_pattern(func)
 
 
 def library_dispatch_passes(target: Any) -> list[Pass]:
-    return [relax.backend.DispatchSampling(), relax.backend.DispatchSortScan()]
+    return [offload(), relax.backend.DispatchSampling(), relax.backend.DispatchSortScan()]
 
 
 def legalize_passes(target: Any) -> list[Pass]:
     t = relax.transform
-    return [t.LegalizeOps(LEGALIZE or None), _keep_kernels, t.AnnotateTIROpPattern(), t.FoldConstant(), t.FuseOps(), t.FuseTIR()]
+    return [
+        t.FuseTransposeMatmul(),
+        t.LegalizeOps(LEGALIZE or None),
+        _keep_kernels,
+        t.AnnotateTIROpPattern(),
+        _fold_constants,
+        t.FuseOps(),
+        t.FuseTIR(),
+    ]
 
 
 def dataflow_lower_passes(target: Any) -> list[Pass]:
     t = relax.transform
-    return [t.RewriteDataflowReshape(), t.ToNonDataflow(), t.RemovePurityChecking(), t.CallTIRRewrite()]
+    return [_views_of_results, t.RewriteDataflowReshape(), t.ToNonDataflow(), t.RemovePurityChecking(), t.CallTIRRewrite()]
 
 
 def finalize_passes(target: Any) -> list[Pass]:

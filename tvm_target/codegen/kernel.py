@@ -8,7 +8,7 @@ from typing import Any
 from tvm import tirx
 from tvm.ir import prim
 
-from ..isa import SRAM_SCOPES
+from ..isa import LIBRARY, SRAM_SCOPES
 from ..target import Chip
 from .context import Kernel, identifier, statements
 from .expr import ctype
@@ -28,6 +28,7 @@ class KernelSource:
     sram_bytes: int
     phases: int
     element_loops: bool = False  # whether the sequencer writes elements one by one
+    library: str = ""  # the op, if it is a kernel of the library
 
 
 def print_kernel(name: str, func: tirx.PrimFunc, chip: Chip) -> KernelSource:
@@ -56,7 +57,20 @@ def print_kernel(name: str, func: tirx.PrimFunc, chip: Chip) -> KernelSource:
         lines += [*function, ""]
     table = ", ".join(f"phase{n}" for n in range(len(phases)))
     lines += [f"constexpr rigi_phase phases[] = {{{table}}};", f"}}  // namespace {identifier(name)}"]
-    return KernelSource(name, "\n".join(lines), args, plan.used, len(phases), loops)
+    return KernelSource(name, "\n".join(lines), args, plan.used, len(phases), loops, _library(func.body))
+
+
+def _library(body: Any) -> str:
+    """The op of a kernel of the library."""
+    found = ""
+
+    def visit(node: Any) -> None:
+        nonlocal found
+        if isinstance(node, tirx.AttrStmt) and node.attr_key == LIBRARY:
+            found = str(node.value.value)
+
+    post_order_visit(body, visit)
+    return found
 
 
 def _argument(kernel: Kernel, param: Any) -> dict[str, str]:

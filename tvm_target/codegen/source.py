@@ -65,5 +65,6 @@ def print_module(functions: dict[str, tirx.PrimFunc], chip: Chip) -> tuple[str, 
 
 def kernel_facts(kernel: KernelSource) -> dict[str, Any]:
     """The manifest's entry of a kernel."""
-    facts = {"name": kernel.name, "args": kernel.args, "sram_bytes": kernel.sram_bytes, "phases": kernel.phases}
-    return {**facts, "element_loops": True} if kernel.element_loops else facts
+    facts: dict[str, Any] = {"name": kernel.name, "args": kernel.args, "sram_bytes": kernel.sram_bytes, "phases": kernel.phases}
+    facts |= {"element_loops": True} if kernel.element_loops else {}
+    return facts | ({"library": kernel.library} if kernel.library else {})

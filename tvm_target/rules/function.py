@@ -50,8 +50,8 @@ def lower_functions() -> tvm.ir.transform.Pass:
 
 
 def is_generic(func: tirx.PrimFunc) -> bool:
-    """Whether a function is neither a kernel already nor scheduled for one."""
-    generic = True
+    """Whether a function is neither a kernel already, nor scheduled for one, nor only calls kernels."""
+    generic = isa.DISPATCH not in (func.attrs or {})
 
     def visit(node: Any) -> None:
         nonlocal generic

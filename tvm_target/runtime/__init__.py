@@ -17,7 +17,7 @@ import tvm_ffi
 
 from . import integrity
 
-__all__ = ["LoaderError", "create_module", "library_path", "load", "manifest"]
+__all__ = ["LoaderError", "create_module", "library_path", "load", "manifest", "manifests"]
 
 
 class LoaderError(RuntimeError):
@@ -66,9 +66,15 @@ def create_module(image: bytes, source: str, about: str) -> tvm_ffi.Module:
     return tvm_ffi.get_global_func("ffi.Module.create.rigi")(image, source, about)
 
 
+def manifests(module: Any) -> list[dict[str, Any]]:
+    """The manifests of all device code in a module and what it imports."""
+    own = [json.loads(module.inspect_source("json"))] if module.kind == "rigi" else []
+    return own + [about for part in module.imports for about in manifests(part)]
+
+
 def manifest(module: Any) -> dict[str, Any]:
     """The manifest of the device code in a module: chip, revision, sdk, kernels, config, source_hash, compiler."""
-    for part in [module, *module.imports]:
-        if part.kind == "rigi":
-            return json.loads(part.inspect_source("json"))
-    raise LoaderError(f"the module (kind {module.kind!r}) holds no Rigi kernels")
+    found = manifests(module)
+    if not found:
+        raise LoaderError(f"the module (kind {module.kind!r}) holds no Rigi kernels")
+    return found[0]

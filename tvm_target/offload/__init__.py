@@ -1,0 +1,91 @@
+"""Offload: parts of a Relax function that a kernel of the library computes become calls of it, in the module itself.
+
+    graph, emitter   reading a function, writing it again
+    library          kernels in the module; the host function before them chooses by the sizes of a call
+    matmul, norm, attention   what is recognised
+
+The library computes in bf16 with fp32 inside and rounds once; where Relax has several rounded steps the result is nearer to the exact one,
+not the same bits. What no kernel takes for every size that the run may bring stays as it is, for the rules.
+`rigi.library` in the manifest's entry of a kernel (`library_kernels`) tells it from those that the rules made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from . import attention, matmul, norm
+from .emitter import Emit, Emitter, add_functions
+from .graph import Graph, bindings
+from .library import Library
+
+# In this order; each gives the variables it computes another way, or None.
+RECOGNIZERS: list[Callable[[Graph, relax.Var], dict[relax.Var, Emit] | None]] = [
+    matmul.linear_with,
+    matmul.linear_rounded,
+    matmul.linear,
+    norm.rms_norm,
+    norm.softmax,
+    norm.embedding,
+    attention.attention,
+]
+
+
+def library_kernels(executable: Any) -> dict[str, str]:
+    """The library kernels in a compiled or loaded module: name (as in the device's statistics) -> op."""
+    from ..runtime import manifests
+
+    entries = [kernel for about in manifests(getattr(executable, "mod", executable)) for kernel in about["kernels"]]
+    return {kernel["name"]: kernel["library"] for kernel in entries if "library" in kernel}
+
+
+def offload() -> tvm.ir.transform.Pass:
+    """The pass: all Relax functions of a module."""
+
+    @tvm.transform.module_pass(opt_level=0, name="rigi.offload")
+    def run(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
+        builder = relax.BlockBuilder(mod)
+        library = Library(builder, {gv.name_hint for gv in mod.functions})
+        changed = {}
+        for gv, func in mod.functions.items():
+            if isinstance(func, relax.Function) and isinstance(func.body, relax.SeqExpr):
+                graph = Graph(func)
+                plan = _plan(graph)
+                if plan:
+                    changed[gv] = Emitter(builder, library, graph).rewrite(plan)
+        if not changed:
+            return mod
+        result = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+        add_functions(result, builder)
+        result.update(tvm.IRModule(changed))
+        cleanup = [relax.transform.Normalize(), relax.transform.DeadCodeElimination()]
+        return tvm.transform.Sequential(cleanup)(result)
+
+    return run
+
+
+def _plan(graph: Graph) -> dict[int, Emit]:
+    variables = [b.var for b in bindings(graph.func) if isinstance(b, relax.VarBinding)]
+    found = attention.rotations(graph, variables)
+    # From the end, so that the largest patterns are found first and what lies inside them is left out.
+    inside: set[int] = set()
+    plan = {var.__chandle__(): emit for var, emit in found.items()}
+    for var in reversed(variables):
+        if var.__chandle__() in plan or var.__chandle__() in inside:
+            continue
+        for recognize in RECOGNIZERS:
+            result = recognize(graph, var)
+            if result is not None:
+                plan |= {v.__chandle__(): emit for v, emit in result.items()}
+                inside |= _inner(graph, var)
+                break
+    return plan
+
+
+def _inner(graph: Graph, var: relax.Var) -> set[int]:
+    """The product that went into its only user."""
+    value = graph.value(var)
+    return {a.__chandle__() for a in value.args if graph.only_here(a) and graph.call(a, "matmul") is not None}
