@@ -92,12 +92,13 @@ def compile_source(source: str) -> bytes:
         if done.returncode != 0:
             raise CompilerError(f"{shlex.join(line)} failed with {done.returncode}:\n{done.stderr[-4000:]}")
         code = output.read_bytes()
-    _keep(cached, code)
+    keep(cached, code)
     return code
 
 
-def _keep(path: Path, data: bytes) -> None:
-    # Written beside and renamed, so that a reader never sees half a file. A cache that cannot be written is no error.
+def keep(path: Path, data: bytes) -> None:
+    """Puts a file into the cache. Written beside and renamed, so that a reader never sees half of it; a cache that cannot be written is
+    no error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

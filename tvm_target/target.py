@@ -103,10 +103,11 @@ def register() -> None:
     for model in MODELS:
         register_tag(model, {"kind": "ext_dev", "model": model, "keys": ["rigi"], "host": {"kind": "llvm"}})
 
-    from . import pipeline, relax_pipeline
+    from . import model_cache, pipeline, relax_pipeline
 
     pipeline.register()
     relax_pipeline.register()
+    model_cache.register()
     _load_native()
 
     # The codegen is imported at the first build, so that `import tvm` stays as quick as it was.
