@@ -43,11 +43,16 @@ class Key:
         return json.dumps({**record, "trials": [[values, cycles] for values, cycles in trials.items()]}) + "\n"
 
 
+def packaged_path() -> Path:
+    """The database in the package, of this chip revision."""
+    figures = chip()
+    return FOLDER / f"{figures.name}-{figures.revision}.jsonl"
+
+
 def default_path() -> Path:
     """The database of this chip revision, in `$RIGI_TUNED` or the package."""
-    figures = chip()
     folder = os.environ.get("RIGI_TUNED")
-    return (Path(folder) if folder else FOLDER) / f"{figures.name.lower().replace('-', '')}-{figures.revision}.jsonl"
+    return Path(folder) / packaged_path().name if folder else packaged_path()
 
 
 class Database:
@@ -133,7 +138,9 @@ def _parse(line: str, where: str) -> tuple[Key, tuple[str, ...], Trials]:
         key = Key(record["op"], record["dtype"], tuple(record["shape"].items()), record["source"])
         return key, tuple(record["parameters"]), {tuple(values): cycles for values, cycles in record["trials"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TuneError(f"{where}: this line of the tuning database cannot be read ({error!r}); delete it, what it held is searched again") from error
+        raise TuneError(
+            f"{where}: this line of the tuning database cannot be read ({error!r}); delete it, what it held is searched again"
+        ) from error
 
 
 @cache

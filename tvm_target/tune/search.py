@@ -112,7 +112,7 @@ def search(space: Space, shape: Shape, known: Trials, trials: int, measure: Meas
     with _without_foreign_intrinsics():
         task = ms.TuneContext(
             mod=_stand_in(space),
-            target=tvm.target.Target(chip().name.lower().replace("-", "")),
+            target=tvm.target.Target(chip().name),
             space_generator=ms.space_generator.ScheduleFn(schedule, sch_rules=[], postprocs=[Fits()], mutator_probs={Mutate(): 1.0}),
             search_strategy=ms.search_strategy.EvolutionarySearch(population_size=128, init_measured_ratio=0.3, init_min_unmeasured=32),
             task_name=space.op,
