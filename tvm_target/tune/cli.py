@@ -147,13 +147,19 @@ def _list(as_json: bool) -> None:
 
     database = packaged()
     ops = [{"op": s.op, "dtype": s.dtype, "sizes": s.sizes, "defaults": s.defaults, "parameters": s.parameters} for s in spaces().values()]
-    tuned = []
+    tuned: list[dict[str, Any]] = []
     for key in database.keys():
         found, space = database.best(key), spaces().get(key.op)
-        current = space is not None and key.source == space.source()
         config, cycles = found or ({}, None)
         tuned.append(
-            {"op": key.op, "shape": dict(key.shape), "trials": database.count(key), "cycles": cycles, "config": config, "current": current}
+            {
+                "op": key.op,
+                "shape": dict(key.shape),
+                "trials": database.count(key),
+                "cycles": cycles,
+                "config": config,
+                "current": space is not None and key.source == space.source(),
+            }
         )
     if as_json:
         click.echo(json.dumps({"database": str(database.path), "ops": ops, "tuned": tuned}))
@@ -165,6 +171,6 @@ def _list(as_json: bool) -> None:
     Console().print(table)
     table = Table("op", "shape", "trials", "cycles", "configuration", "", title=f"Tuned, in {database.path}", title_justify="left")
     for t in tuned:
-        cycles = f"{t['cycles']:,}" if t["cycles"] is not None else "-"
-        table.add_row(t["op"], text(t["shape"]), str(t["trials"]), cycles, text(t["config"]), "" if t["current"] else "of an older kernel")
+        cycles_text = "-" if t["cycles"] is None else f"{t['cycles']:,}"
+        table.add_row(t["op"], text(t["shape"]), str(t["trials"]), cycles_text, text(t["config"]), "" if t["current"] else "of an older kernel")
     Console().print(table)

@@ -1,6 +1,7 @@
 """What was measured: `tuned/<chip>-<revision>.jsonl`, in the repository, one line a batch of trials.
 
-    {"op": "linear", "dtype": "bfloat16", "shape": {"m": 1, ...}, "source": "...", "parameters": ["gm", ...], "trials": [[[1, 16, ...], 9153], ...]}
+    {"op": "linear", "dtype": "bfloat16", "shape": {"m": 1, ...}, "source": "...",
+     "parameters": ["gm", "bm", "bn", "bk"], "trials": [[[1, 16, 128, 1024], 9153], ...]}
 
 Cycles of null stand for a configuration that cannot be built. Lines are appended as results come in, so an interrupted search loses
 nothing; `compact` joins the lines of a key. A record counts for the chip revision of its file and for the source of its kernel alone.

@@ -1,9 +1,9 @@
 """The search: TVM's MetaSchedule over a space of configurations.
 
 To MetaSchedule a task is a function with one block; its schedule samples a choice for each parameter and notes it on the block. Traces,
-mutation, evolution and the choice of what to measure next are MetaSchedule's; the space, the cost model, the builder and the runner, whose time
-is simulated, are plugged in. Kernels are templates, so nothing of the block itself is compiled: the builder reads the notes and the
-runner measures the template with them.
+evolution and the choice of what to measure next are MetaSchedule's; the space, the mutation, the cost model, the builder and the runner,
+whose time is simulated, are plugged in. Kernels are templates, so nothing of the block itself is compiled: the builder reads the notes
+and the runner measures the template with them.
 """
 
 from __future__ import annotations

@@ -54,9 +54,7 @@ def tune(
     start = time.perf_counter()
     space, database = space_of(op), packaged() if database is None else database
     if os.environ.get("RIGI_CHIP") and database.path == packaged_path():
-        raise TuneError(
-            "RIGI_CHIP names another chip: set RIGI_TUNED to a folder for what is measured on it, the package holds this chip's"
-        )
+        raise TuneError("RIGI_CHIP names another chip: set RIGI_TUNED to a folder for what is measured on it")
     shape = space.shape(shape)
     default = space.packaged(shape)
     known = database.trials(space, shape)
