@@ -18,6 +18,7 @@ from benchmarks.onnx_nodes.command import command as onnx
 from benchmarks.sdk import command as sdk
 from benchmarks.serve import serve
 from benchmarks.timing.command import timing
+from benchmarks.tune import command as tune
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 TRACE = click.option(
@@ -132,3 +133,4 @@ bench.add_command(faults)
 bench.add_command(sdk)
 bench.add_command(onnx)
 bench.add_command(models)
+bench.add_command(tune)

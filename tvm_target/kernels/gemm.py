@@ -6,8 +6,8 @@ alone or in a batch. (That is why K is never split between cores.)
 
 The cores form a GM x GN grid over the output. Every core owns a slice of rows and a slice of columns and walks them in BM x BN
 tiles, streaming BK-wide blocks of x and w through a ring of buffers. Cores that share rows receive x by one multicast where they are
-whole rows of the chip's grid; cores that share columns likewise w. Double buffering needs no code: the loads of the next steps are issued as far ahead as the ring allows,
-and the scoreboard holds each until its buffer is free.
+whole rows of the chip's grid; cores that share columns likewise w. Double buffering needs no code: the loads of the next steps are
+issued as far ahead as the ring allows, and the scoreboard holds each until its buffer is free.
 """
 
 from __future__ import annotations

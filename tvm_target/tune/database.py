@@ -1,6 +1,7 @@
 """What was measured: `tuned/<chip>-<revision>.jsonl`, in the repository, one line a batch of trials.
 
-    {"op": "linear", "dtype": "bfloat16", "shape": {"m": 1, ...}, "source": "...", "parameters": ["gm", ...], "trials": [[[1, 16, ...], 9153], ...]}
+    {"op": "linear", "dtype": "bfloat16", "shape": {"m": 1, ...}, "source": "...",
+     "parameters": ["gm", "bm", "bn", "bk"], "trials": [[[1, 16, 128, 1024], 9153], ...]}
 
 Cycles of null stand for a configuration that cannot be built. Lines are appended as results come in, so an interrupted search loses
 nothing; `compact` joins the lines of a key. A record counts for the chip revision of its file and for the source of its kernel alone.
@@ -43,11 +44,16 @@ class Key:
         return json.dumps({**record, "trials": [[values, cycles] for values, cycles in trials.items()]}) + "\n"
 
 
+def packaged_path() -> Path:
+    """The database in the package, of this chip revision."""
+    figures = chip()
+    return FOLDER / f"{figures.name}-{figures.revision}.jsonl"
+
+
 def default_path() -> Path:
     """The database of this chip revision, in `$RIGI_TUNED` or the package."""
-    figures = chip()
     folder = os.environ.get("RIGI_TUNED")
-    return (Path(folder) if folder else FOLDER) / f"{figures.name.lower().replace('-', '')}-{figures.revision}.jsonl"
+    return Path(folder) / packaged_path().name if folder else packaged_path()
 
 
 class Database:
@@ -133,7 +139,9 @@ def _parse(line: str, where: str) -> tuple[Key, tuple[str, ...], Trials]:
         key = Key(record["op"], record["dtype"], tuple(record["shape"].items()), record["source"])
         return key, tuple(record["parameters"]), {tuple(values): cycles for values, cycles in record["trials"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TuneError(f"{where}: this line of the tuning database cannot be read ({error!r}); delete it, what it held is searched again") from error
+        raise TuneError(
+            f"{where}: this line of the tuning database cannot be read ({error!r}); delete it, what it held is searched again"
+        ) from error
 
 
 @cache

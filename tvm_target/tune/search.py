@@ -1,9 +1,9 @@
 """The search: TVM's MetaSchedule over a space of configurations.
 
 To MetaSchedule a task is a function with one block; its schedule samples a choice for each parameter and notes it on the block. Traces,
-mutation, evolution and the choice of what to measure next are MetaSchedule's; the space, the cost model, the builder and the runner, whose time
-is simulated, are plugged in. Kernels are templates, so nothing of the block itself is compiled: the builder reads the notes and the
-runner measures the template with them.
+evolution and the choice of what to measure next are MetaSchedule's; the space, the mutation, the cost model, the builder and the runner,
+whose time is simulated, are plugged in. Kernels are templates, so nothing of the block itself is compiled: the builder reads the notes
+and the runner measures the template with them.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def search(space: Space, shape: Shape, known: Trials, trials: int, measure: Meas
     with _without_foreign_intrinsics():
         task = ms.TuneContext(
             mod=_stand_in(space),
-            target=tvm.target.Target(chip().name.lower().replace("-", "")),
+            target=tvm.target.Target(chip().name),
             space_generator=ms.space_generator.ScheduleFn(schedule, sch_rules=[], postprocs=[Fits()], mutator_probs={Mutate(): 1.0}),
             search_strategy=ms.search_strategy.EvolutionarySearch(population_size=128, init_measured_ratio=0.3, init_min_unmeasured=32),
             task_name=space.op,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..package import KernelSpec
-from .database import Database, Key, Trials, packaged
+from .database import Database, Key, Trials, packaged, packaged_path
 from .measure import Bench
-from .space import Shape, Values
+from .space import Shape, TuneError, Values
 from .spaces import space_of
 
 TRIALS = 64
@@ -52,6 +53,8 @@ def tune(
     `progress(done, of, best cycles)` is called at each. Raises TuneError; KeyboardInterrupt after Ctrl-C."""
     start = time.perf_counter()
     space, database = space_of(op), packaged() if database is None else database
+    if os.environ.get("RIGI_CHIP") and database.path == packaged_path():
+        raise TuneError("RIGI_CHIP names another chip: set RIGI_TUNED to a folder for what is measured on it")
     shape = space.shape(shape)
     default = space.packaged(shape)
     known = database.trials(space, shape)
