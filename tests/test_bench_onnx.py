@@ -77,6 +77,7 @@ def test_report_counts_what_llvm_passes() -> None:
 
 def odd_server(connection: Any, target: str, log: str) -> None:
     """Stands for `worker.serve`: does to its process what the test's name says."""
+    os.setsid()
     Path(log).write_text("last words\n")
     connection.send("ready")
     while True:

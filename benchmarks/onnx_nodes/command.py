@@ -45,6 +45,8 @@ def command(
         def progress(what: str, done: int, total: int) -> None:
             if done == 0:  # a new part: its own clock
                 bar.reset(task, total=total or None)
+            if not console.is_terminal and done % 100 == 0:
+                console.print(f"{what}: {done} of {total}" if total else what)
             bar.update(task, description=what, completed=done)
 
         try:

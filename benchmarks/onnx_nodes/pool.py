@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -65,7 +67,8 @@ class Worker:
         """Ends the process. Says how it ended, if by itself, and its last words."""
         self.process.join(0.2)
         code = self.process.exitcode
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid or 0, signal.SIGKILL) if self.ready else self.process.kill()
         self.process.join()
         self.connection.close()
         words = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()] if self.log.exists() else []

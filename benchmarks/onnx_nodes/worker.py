@@ -41,6 +41,7 @@ class Result:
 
 def serve(connection: Any, target: str, log: str) -> None:
     """Answers (case, form) with a Result until the other end closes. What TVM prints goes to the file `log`."""
+    os.setsid()  # with the compilers that it starts, it can be ended as a group
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
