@@ -91,30 +91,49 @@ RIGI_INLINE void use_word(I word, const typename Type::Word* a, int64_t lda, int
   }
 }
 
-// Asks for rows of B that the next columns will read, row after row: that order the host's own prefetchers understand and help with. After
-// the last columns come, most likely, the first ones again further along K: the next mma.
+// Asks for the 16 rows of B that the next columns will read, row after row: that order the host's own prefetchers understand and help
+// with. After the last columns come, most likely, the first ones again further along K: the next mma.
 class Ahead {
  public:
   Ahead(const Matrix& b, int64_t row, int64_t rows, int64_t bytes)
-      : p_(row < rows ? b.base + row * b.stride : b.base + bytes),
-        stride_(b.stride),
-        rows_(row < rows ? rows - row : rows),
-        bytes_(bytes) {}
-  [[gnu::always_inline]] void lines(int n) {
-    for (int l = 0; l < n && rows_ > 0; ++l) {
-      __builtin_prefetch(p_ + at_, 0, 2);
-      at_ += 64;
-      if (at_ < bytes_) continue;
-      at_ = 0;
-      p_ += stride_;
-      --rows_;
-    }
+      : p_(row < rows || b.stride == bytes ? b.base + row * b.stride : b.base + bytes),
+        gap_(b.stride - bytes),
+        bytes_(b.stride == bytes ? INT64_MAX : bytes),
+        left_(bytes_) {}
+  /// One line for each word of a transpose16. The compiler would ask for all of them at once; the processor drops what it cannot queue.
+  [[gnu::always_inline]] void line(int word) const {
+    __builtin_prefetch(p_ + word * 64, 0, 2);
+    __asm__ volatile("" ::: "memory");
+  }
+  [[gnu::always_inline]] void next() {
+    const int64_t done = smaller(left_, kTransposeWords * 64);
+    p_ += done;
+    left_ -= done;
+    if (left_ > 0) return;
+    p_ += gap_;
+    left_ = bytes_;
   }
 
  private:
   const uint8_t* p_;
-  int64_t stride_, rows_, bytes_, at_ = 0;
+  int64_t gap_, bytes_, left_;
 };
+
+// Rows of B, evenly spaced: their addresses need few registers.
+struct Rows {
+  const uint8_t* base;
+  int64_t stride;
+  RIGI_LAMBDA const uint8_t* operator[](int64_t r) const { return base + r * stride; }
+};
+
+/// 16 rows of B from the n-th. Where B has only `cols` of them, a copy; what stands in the others does not matter.
+Rows rows_of(const Matrix& b, int64_t n, int64_t cols, int64_t bytes) {
+  const Rows rows{b.base + n * b.stride, b.stride};
+  if (cols == kLanes) return rows;
+  auto* copy = static_cast<uint8_t*>(scratch(Scratch::kPanelB, static_cast<size_t>(kLanes * bytes)));
+  for (int64_t r = 0; r < cols; ++r) __builtin_memcpy(copy + r * bytes, rows[r], static_cast<size_t>(bytes));
+  return {copy, bytes};
+}
 
 /// Columns n to n + cols of C, cols at most 16. One group of rows at a time: the host's prefetchers follow 16 rows, not 32.
 template <class Type, int M>
@@ -122,11 +141,10 @@ void columns(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type:
   constexpr int64_t step = kTransposeWords * 4;
   const int64_t bytes = int64_t{i.depth} * Type::kBytes;
   const size_t size = static_cast<size_t>(cols) * 4;
-  const uint8_t* rows[kLanes];
+  const Rows rows = rows_of(b, n, cols, bytes);
   typename Type::V acc[M];
   alignas(64) typename Type::Word lane[kLanes] = {};
   const auto place = [&](int m) RIGI_LAMBDA { return c + m * i.dst.stride + n * 4; };
-  for (int r = 0; r < kLanes; ++r) rows[r] = b.base + (n + smaller(r, cols - 1)) * b.stride;
   RIGI_UNROLL
   for (int m = 0; m < M; ++m) {
     if ((i.flags & RIGI_ACCUMULATE) != 0) __builtin_memcpy(lane, place(m), size);
@@ -137,10 +155,13 @@ void columns(const rigi_instr& i, const Matrix& b, const WordsOfA<typename Type:
   int64_t at = 0;
   for (; at + step <= bytes; at += step, words_a += kTransposeWords * Type::kSteps) {
     I words[kTransposeWords];
-    ahead.lines(kLanes);
     transpose16(rows, at, words);
     RIGI_UNROLL
-    for (int j = 0; j < kTransposeWords; ++j) use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, Type::kSteps, acc);
+    for (int j = 0; j < kTransposeWords; ++j) {
+      ahead.line(j);
+      use_word<Type, M>(words[j], words_a + j * Type::kSteps, a.lda, Type::kSteps, acc);
+    }
+    ahead.next();
   }
   if (at < bytes) {
     I words[kTransposeWords];

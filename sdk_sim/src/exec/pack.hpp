@@ -59,7 +59,8 @@ struct HalfWords {
 };
 
 /// The last bytes of 16 rows, from `at` to `bytes`, less than a step of them, as transposed words filled up with zeros.
-RIGI_INLINE void transpose_tail(const uint8_t* const* rows, int64_t at, int64_t bytes, I* out) {
+template <class Rows>
+RIGI_INLINE void transpose_tail(const Rows& rows, int64_t at, int64_t bytes, I* out) {
   alignas(64) uint8_t tail[kLanes][kTransposeWords * 4] = {};
   const uint8_t* tail_rows[kLanes];
   for (int r = 0; r < kLanes; ++r) {

@@ -180,10 +180,11 @@ RIGI_INLINE D pow2_of_magic(D t) {
   });
 }
 
-RIGI_INLINE void transpose8(const uint8_t* const* rows, int64_t offset, __m256i* out) {
+template <int FIRST, class Rows>
+RIGI_INLINE void transpose8(const Rows& rows, int64_t offset, __m256i* out) {
   __m256i r[8], t[8];
   RIGI_UNROLL
-  for (int i = 0; i < 8; ++i) r[i] = load256(rows[i] + offset);
+  for (int i = 0; i < 8; ++i) r[i] = load256(rows[FIRST + i] + offset);
   RIGI_UNROLL
   for (int i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
@@ -203,10 +204,11 @@ RIGI_INLINE void transpose8(const uint8_t* const* rows, int64_t offset, __m256i*
   }
 }
 // out[j] lane i = word j of row i, 16 rows of 8 words.
-RIGI_INLINE void transpose16(const uint8_t* const* rows, int64_t offset, I* out) {
+template <class Rows>
+RIGI_INLINE void transpose16(const Rows& rows, int64_t offset, I* out) {
   __m256i lo[8], hi[8];
-  transpose8(rows, offset, lo);
-  transpose8(rows + 8, offset, hi);
+  transpose8<0>(rows, offset, lo);
+  transpose8<8>(rows, offset, hi);
   RIGI_UNROLL
   for (int i = 0; i < 8; ++i) out[i] = {lo[i], hi[i]};
 }

@@ -119,7 +119,8 @@ RIGI_INLINE __m512d exponent_bits(__m512d t) {
 RIGI_INLINE D pow2_of_magic(D t) { return {exponent_bits(t.lo), exponent_bits(t.hi)}; }
 
 // out[j] lane i = word j of row i, 16 rows of 16 words.
-RIGI_INLINE void transpose16(const uint8_t* const* rows, int64_t offset, I* out) {
+template <class Rows>
+RIGI_INLINE void transpose16(const Rows& rows, int64_t offset, I* out) {
   __m512i r[16], t[16];
   RIGI_UNROLL
   for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(rows[i] + offset);

@@ -180,7 +180,8 @@ RIGI_INLINE D max2(const D& a, const D& b) { return choose(a.v > b.v, a, b); }
 RIGI_INLINE D pow2_of_magic(const D& t) { return lane_cast<D>((lane_cast<Vec<uint64_t>>(t) << 52) + all<uint64_t>(0x3ff0000000000000U)); }
 
 // out[j] lane i = word j of row i, 16 rows of 8 words.
-RIGI_INLINE void transpose16(const uint8_t* const* rows, int64_t offset, I* out) {
+template <class Rows>
+RIGI_INLINE void transpose16(const Rows& rows, int64_t offset, I* out) {
   int32_t words[kTransposeWords][16];
   for (int i = 0; i < 16; ++i) {
     for (int j = 0; j < kTransposeWords; ++j) __builtin_memcpy(&words[j][i], rows[i] + offset + j * 4, 4);

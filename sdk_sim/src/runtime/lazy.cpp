@@ -11,7 +11,8 @@ namespace rigi {
 namespace {
 
 constexpr size_t kMostWaiting = 16;
-constexpr uint32_t kRunBytes = 8192;  // of a row of B that one product reads at the most
+// Of a row of B that one product reads at the most: all of a shorter row, so that the rows follow each other in memory, or a part.
+constexpr uint32_t kRowBytes = 16384, kRunBytes = 8192;
 constexpr uint32_t kFewRows = 16;  // an mma of more rows reads B more than once: then a copy in cache is worth its price
 
 // First and one past the last byte of `rows` pieces of `row_bytes`, `stride` apart.
@@ -82,11 +83,12 @@ void LazyLoads::finish_product(CoreState& core) {
 // Adds an mma to the product that waits, or makes it the one that does.
 void LazyLoads::multiply(const rigi_instr& i, const Span& c, const uint8_t* b, int64_t b_stride, CoreState& core) {
   const uint32_t size = dtype_bytes(i.a.dtype), bytes = i.depth * size;
+  const uint32_t most = b_stride > 0 && b_stride <= kRowBytes ? kRowBytes : kRunBytes;
   rigi_instr& all = product_.instr;
   const bool carries_on = product_.open && (i.flags & RIGI_ACCUMULATE) != 0 && i.rows == all.rows && i.cols == all.cols &&
                           i.a.dtype == all.a.dtype && i.b.dtype == all.b.dtype && i.dst.addr == all.dst.addr &&
                           i.dst.stride == all.dst.stride && b_stride == product_.b_stride && b == product_.b + all.depth * size &&
-                          all.depth * size + bytes <= kRunBytes;
+                          all.depth * size + bytes <= most;
   if (!carries_on) {
     finish_product(core);
     product_.open = true;
@@ -95,7 +97,7 @@ void LazyLoads::multiply(const rigi_instr& i, const Span& c, const uint8_t* b, i
     product_.c = c;
     all = i;
     all.depth = 0;
-    all.a.stride = static_cast<int32_t>(std::max(kRunBytes, bytes));
+    all.a.stride = static_cast<int32_t>(std::max(most, bytes));
     product_.a.resize(size_t{i.rows} * static_cast<uint32_t>(all.a.stride));
   }
   for (int64_t m = 0; m < i.rows; ++m) {
