@@ -15,20 +15,45 @@ from typing import Any
 
 import tvm
 from tvm import s_tir, tirx
+from tvm.ir import Call, StringImm
 from tvm.tirx import compilation_pipeline
 
 from .codegen.walk import post_order_visit
-from .rules import lower_functions
+from .isa import DISPATCH, PREFIX
 
 NAME = "rigi"
 
+
+def _rules() -> tvm.ir.transform.Pass:
+    from .rules import lower_functions  # imported at the first build: it takes a while
+
+    return lower_functions()
+
+
 # Passes (IRModule -> IRModule) that rewrite generic TIR into instructions before anything is lowered.
-PRE_LOWERING: list[Callable[[], tvm.ir.transform.Pass]] = [lower_functions]
+PRE_LOWERING: list[Callable[[], tvm.ir.transform.Pass]] = [_rules]
 
 
 def is_rigi(target: Any) -> bool:
     """Whether a Target (or None) is a Rigi chip."""
     return target is not None and target.kind.name == "ext_dev" and "rigi" in list(target.keys)
+
+
+def is_generic(func: tirx.PrimFunc) -> bool:
+    """Whether a function is neither a kernel already, nor scheduled for one, nor only calls kernels."""
+    generic = DISPATCH not in (func.attrs or {})
+
+    def visit(node: Any) -> None:
+        nonlocal generic
+        if isinstance(node, Call) and node.op.name.endswith("call_extern") and isinstance(node.args[0], StringImm):
+            generic = generic and not node.args[0].value.startswith(PREFIX)
+        elif isinstance(node, tirx.AttrStmt) and node.attr_key == "thread_extent":
+            generic = False
+        elif isinstance(node, tirx.For) and node.kind == tirx.ForKind.THREAD_BINDING:
+            generic = False
+
+    post_order_visit(func.body, visit)
+    return generic
 
 
 def _has_blocks(func: tirx.PrimFunc) -> bool:

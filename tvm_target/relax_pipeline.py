@@ -26,8 +26,7 @@ from tvm.s_tir import SBlockRealize
 
 from . import legalize_nn
 from .offload import offload
-from .pipeline import is_rigi
-from .rules.function import is_generic
+from .pipeline import is_generic, is_rigi
 
 NAME = "rigi"
 

@@ -21,7 +21,7 @@ from tvm.ir import prim
 from .. import dialect as R
 from .emitter import constant, integer
 from .frame import Frame, Value
-from .rewrite import flat_offset, linear, substitute, uses
+from .rewrite import as_int64, flat_offset, linear, substitute, uses
 from .stage import Unsupported, flat_indices
 from .vector import Vectors, stored
 
@@ -144,7 +144,7 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
 
 
 def _clamped(index: Any, extent: Any, frame: Frame) -> Any:
-    prove = frame.emitter.analyzer.can_prove
+    prove, index, extent = frame.emitter.analyzer.can_prove, as_int64(index), as_int64(extent)
     if not prove(index >= 0):
         index = prim.Max(index, integer(0))
     return index if prove(index < extent) else prim.Min(index, frame.emitter.simplified(extent - 1))

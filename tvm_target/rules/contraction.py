@@ -130,7 +130,7 @@ def _emit(
             turn = emit.let("turn_k", turn * steps + step)
             k0 = emit.let("k0", step * long)
             count = emit.let("depth", least(k.extent - k0, long))
-            slot = tirx.floormod(turn, integer(SLOTS))
+            slot = tirx.floormod(frame.slot + turn, integer(SLOTS))
             left = replace(frame, col=k, col_start=k0, cols=count, slot=slot)
             if turned:
                 right = replace(frame, row=n, row_start=frame.col_start, rows=frame.cols, col=k, col_start=k0, cols=count, slot=slot)

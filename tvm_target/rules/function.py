@@ -7,21 +7,20 @@ from typing import Any
 
 import tvm
 from tvm import tirx
-from tvm.ir import Call, StringImm, Var, prim
+from tvm.ir import StringImm, Var, prim
 from tvm.s_tir import SBlockRealize
 from tvm.tirx.buffer import is_buffer_var
 
 from .. import dialect as R
-from .. import isa
-from ..codegen.walk import post_order_visit
-from ..target import chip
 from ..isa import ELEMENT_LOOPS
+from ..pipeline import is_generic, is_rigi
+from ..target import chip
 from . import contraction, injective, reduction, sequencer
 from .compact import compact_parameters
 from .emitter import Emitter
+from .fusion import Part, fuse
 from .rewrite import find
 from .sram import Sram
-from .fusion import Part, fuse
 from .stage import Stage, Unsupported, normal, read
 from .work import CORES, Kernel
 
@@ -35,8 +34,6 @@ def lower_functions() -> tvm.ir.transform.Pass:
 
     @tvm.transform.module_pass(opt_level=0, name="rigi.rules")
     def run(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
-        from ..pipeline import is_rigi
-
         changed = {
             gv: lower_function(func, gv.name_hint)
             for gv, func in mod.functions.items()
@@ -47,23 +44,6 @@ def lower_functions() -> tvm.ir.transform.Pass:
         return result
 
     return run
-
-
-def is_generic(func: tirx.PrimFunc) -> bool:
-    """Whether a function is neither a kernel already, nor scheduled for one, nor only calls kernels."""
-    generic = isa.DISPATCH not in (func.attrs or {})
-
-    def visit(node: Any) -> None:
-        nonlocal generic
-        if isinstance(node, Call) and node.op.name.endswith("call_extern") and isinstance(node.args[0], StringImm):
-            generic = generic and not node.args[0].value.startswith(isa.PREFIX)
-        elif isinstance(node, tirx.AttrStmt) and node.attr_key == "thread_extent":
-            generic = False
-        elif isinstance(node, tirx.For) and node.kind == tirx.ForKind.THREAD_BINDING:
-            generic = False
-
-    post_order_visit(func.body, visit)
-    return generic
 
 
 def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFunc:

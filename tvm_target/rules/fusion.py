@@ -1,7 +1,7 @@
 """Fusion of the stages of one function, so that fewer intermediates go through HBM.
 
 * An injective producer is computed where it is read, if it has one reader or costs next to nothing.
-* An injective reader of a reduction or contraction, point by point, becomes its epilogue: it is computed on the result while that is in SRAM.
+* An injective reader of a reduction or contraction, point by point, becomes its epilogue: computed on the result while that is in SRAM.
 
 Stages are fused as read, before they are normalized, when indices are still the axes themselves.
 """

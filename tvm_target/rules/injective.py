@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import tvm_ffi
 from tvm import tirx
 from tvm.ir import Call, TensorLoad, Var, prim
 
@@ -89,18 +90,23 @@ def pieces(stage: Stage, kernel: Kernel) -> list[Stage]:
         if cut is None:
             done.append(now)
             continue
-        axis, place = cut
+        axis, place, test, above = cut
         low = kernel.emitter.simplified(least(most(place, 0), axis.extent))
-        for start, extent in ((low, axis.extent - low), (integer(0), low)):
+        for start, extent, holds in ((low, axis.extent - low, above), (integer(0), low, not above)):
+            known = now.map(lambda e: rewrite(e, lambda x: _settled(x, test, holds)))  # noqa: B023
             part = Axis(tirx.Var(axis.var.name, "int64"), extent)
             axes = [part if a is axis else a for a in now.axes]
-            moved = replace(now, axes=axes).map(lambda e: substitute(e, {axis.var: part.var + start}))  # noqa: B023
+            moved = replace(known, axes=axes).map(lambda e: substitute(e, {axis.var: part.var + start}))  # noqa: B023
             bind(moved, kernel.emitter.analyzer)
             waiting.append(_decided(simplified(moved, kernel.emitter.analyzer), kernel))
     return done
 
 
-def _cut(stage: Stage, kernel: Kernel) -> tuple[Axis, Any] | None:
+def _settled(e: Any, test: Any, holds: bool) -> Any:
+    return tirx.const(int(holds), "bool") if type(e) is type(test) and tvm_ffi.structural_equal(e, test) else None
+
+
+def _cut(stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bool] | None:
     for s in stage.stores:
         for node in find(s.value, Call):
             if not is_call(node, "if_then_else") or not (find(node.args[1], TensorLoad) or find(node.args[2], TensorLoad)):
@@ -112,8 +118,8 @@ def _cut(stage: Stage, kernel: Kernel) -> tuple[Axis, Any] | None:
     return None
 
 
-def _change(test: Any, stage: Stage, kernel: Kernel) -> tuple[Axis, Any] | None:
-    """Where along one axis a comparison changes: it is one thing before, another from there on."""
+def _change(test: Any, stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bool] | None:
+    """Where along one axis a comparison changes: the axis, the place, the comparison, and whether it holds from there on."""
     if find(test, TensorLoad) or not str(test.a.ty).startswith("int"):
         return None
     used = [a for a in stage.axes if any(v.same_as(a.var) for v in find(test, Var))]
@@ -132,7 +138,7 @@ def _change(test: Any, stage: Stage, kernel: Kernel) -> tuple[Axis, Any] | None:
     prove = kernel.emitter.analyzer.can_prove
     if prove(place <= 0) or prove(place >= used[0].extent):
         return None
-    return used[0], place
+    return used[0], place, test, isinstance(test, (prim.GT, prim.GE)) == (sign == 1)
 
 
 def _decided(stage: Stage, kernel: Kernel) -> Stage:

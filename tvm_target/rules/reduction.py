@@ -1,9 +1,9 @@
 """Reductions: sums, extrema, products and arg-extrema along any axes.
 
 If an operand is contiguous along a reduced axis, that axis is the columns: the vector engine reduces rows, and what several pieces of
-an axis, or several axes, give is combined in the same way. Otherwise the reduced axes are loops of the core around instructions that combine
-whole windows of results (rows x columns of the result). Sums are kept in fp32 (integers in int32) and rounded once, on storing, so they
-are not in the order in which TIR writes them.
+an axis, or several axes, give is combined in the same way. Otherwise the reduced axes are loops of the core around instructions that
+combine whole windows of results (rows x columns of the result). Sums are kept in fp32 (integers in int32) and rounded once, on storing;
+they are not in the order in which TIR writes them.
 """
 
 from __future__ import annotations
@@ -141,11 +141,11 @@ def finish(vectors: Vectors, stage: Stage, total: Value) -> None:
 
 def turn_slot(frame: Frame, axes: list[Axis], last: Any = None) -> Any:
     """The slot of one turn of inner loops, so that operands of the next ones are on their way."""
-    count: Any = integer(0)
+    count: Any = integer(0)  # beginning with the frame's own slot: with one turn inside, the units take turns
     for a in axes:
         count = count * a.extent + frame.outer[a.var]
     count = count if last is None else count + last
-    return frame.emitter.let("turn_slot", tirx.floormod(count, integer(SLOTS)))
+    return frame.emitter.let("turn_slot", tirx.floormod(frame.slot + count, integer(SLOTS)))
 
 
 def _accumulator(vectors: Vectors, stage: Stage, reducer: Reducer, shape: str, dtype: str) -> Value:
@@ -272,22 +272,23 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
         values, places = frame.new("best", dtype, shape), frame.new("place", "int32", shape)
         with frame.emitter.loop("piece", _pieces(col, width)) as piece:
             start = frame.emitter.let("first", piece * width)
-            part = replace(frame, col=col, col_start=start, cols=frame.emitter.let("count", least(col.extent - start, width)))
+            count = frame.emitter.let("count", least(col.extent - start, width))
+            part = replace(frame, col=col, col_start=start, cols=count, slot=turn_slot(frame, [], piece))
             vectors = Vectors(part, access.load)
             value = _whole(vectors, vectors.settled(vectors(source)), "full" if row is not None else "row", dtype)
             value = value if largest else vectors.emit(R.mul, dtype, value, vectors.imm(-1.0))
             v, i = part.new("top", value.dtype, shape), part.new("index", "int32", shape)
             emit(R.topk(R.tile(frame.first(v), pitch=1), R.tile(frame.first(i), pitch=1), part.block(value), part.rows, part.cols, 1))
             part.drop(value)
-            emit(R.add(frame.block(i), frame.block(i), start, *extent))
+            emit(R.add(part.block(i), part.block(i), start, *extent))
             first = frame.new("first", "uint8", shape)
-            # The first piece always wins, later ones only if they are better: ties take the lower index.
-            with _branch(frame, start == 0):
-                emit(R.fill(frame.block(first), 1.0, *extent))
-            with _branch(frame, start > 0):
-                emit(R.gt(frame.block(first), frame.block(v), frame.block(values), *extent))
-            emit(R.select(frame.block(values), frame.block(first), frame.block(v), frame.block(values), *extent))
-            emit(R.select(frame.block(places), frame.block(first), frame.block(i), frame.block(places), *extent))
+            with frame.emitter.when(start == 0):
+                emit(R.copy(frame.block(values), part.block(v), *extent))
+                emit(R.copy(frame.block(places), part.block(i), *extent))
+            with frame.emitter.when(start > 0):  # ties take the lower index: later pieces only if they are better
+                emit(R.gt(part.block(first), part.block(v), frame.block(values), *extent))
+                emit(R.select(frame.block(values), part.block(first), part.block(v), frame.block(values), *extent))
+                emit(R.select(frame.block(places), part.block(first), part.block(i), frame.block(places), *extent))
             for used in (v, i, first):
                 frame.drop(used)
             vectors.release()
@@ -298,12 +299,6 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
         values = values if largest else top.emit(R.mul, dtype, values, top.imm(-1.0))
         access.store(top, best.buffer, best.indices, values)
         top.release()
-
-
-@contextmanager
-def _branch(frame: Frame, condition: Any) -> Iterator[None]:
-    with frame.emitter.when(condition):
-        yield
 
 
 def _arg_pattern(stage: Stage) -> tuple[Store, Store, Any, Any, bool]:

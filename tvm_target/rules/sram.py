@@ -1,6 +1,7 @@
 """Scratchpad of a kernel made by rules: buffers are taken, given back and taken again, by every stage.
 
-A buffer is SLOTS blocks of one size, so that loads run ahead of what computes; which block a turn of the work loop uses is the frame's `slot`. The scoreboard keeps the rest in order.
+A buffer is SLOTS blocks of one size, so that loads run ahead of what computes. Which block a turn of the work loop uses is the frame's
+`slot`; the scoreboard keeps the rest in order.
 """
 
 from __future__ import annotations

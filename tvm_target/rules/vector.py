@@ -22,8 +22,14 @@ from .stage import Unsupported
 
 # TIR's type -> type of a value in SRAM
 STORED = {
-    **{"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"},
-    **{"int32": "int32", "int64": "int32", "int8": "int8", "uint8": "uint8", "bool": "uint8"},
+    "float32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "int32": "int32",
+    "int64": "int32",
+    "int8": "int8",
+    "uint8": "uint8",
+    "bool": "uint8",
 }
 _BINARY = {prim.Add: R.add, prim.Sub: R.sub, prim.Mul: R.mul, prim.Max: R.maximum, prim.Min: R.minimum, prim.And: R.mul, prim.Or: R.maximum}
 _BOOLEAN = {prim.BitwiseAnd: R.mul, prim.BitwiseOr: R.maximum, prim.BitwiseXor: R.ne}

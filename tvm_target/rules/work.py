@@ -45,9 +45,7 @@ class Kernel:
 
 
 @contextmanager
-def units(
-    kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None, row_limit: int = 0, tile: int = 0
-) -> Iterator[Frame]:
+def units(kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None, row_limit: int = 0, tile: int = 0) -> Iterator[Frame]:
     """The work loop: a frame for each unit, of at most `row_limit` rows if that is given. With `tile`, units have so many rows and
     columns; if that makes fewer than there are cores, 128 rows and down to 32 columns."""
     emit, sizes, one = kernel.emitter, kernel.sram.sizes, integer(1)
@@ -58,7 +56,9 @@ def units(
     width = cols if constant(cols) is not None and (constant(cols) or 0) <= 16 else None
     cap = sizes["row"] if row is None else sizes["row"] // 4 if constant(cols) is None else sizes["row"]
     if tile:
-        high = tirx.Select(others * ceildiv(rows, integer(tile)) * ceildiv(cols, integer(tile)) < CORES, integer(min(tile, 128)), integer(tile))
+        high = tirx.Select(
+            others * ceildiv(rows, integer(tile)) * ceildiv(cols, integer(tile)) < CORES, integer(min(tile, 128)), integer(tile)
+        )
         high = emit.let("tile_rows", high)
         shared = others * ceildiv(rows, high)
         step = least(cols, least(tile, most(ceildiv(ceildiv(cols * shared, integer(CORES)), integer(16)) * 16, min(tile, 128) // 4)))

@@ -258,7 +258,10 @@ void Checker::end_phase() {
     }
     for (const CoreLog::Send& send : core.log.sends) write_sram(cores_[send.target], send.span);
   }
-  for (Core& core : cores_) core.log.clear();
+  for (Core& core : cores_) {
+    core.log.clear();
+    core.block = {};  // an allocation that this phase wrote as a whole is no longer watched
+  }
 }
 
 void Checker::report_races() {
