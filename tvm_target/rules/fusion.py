@@ -63,7 +63,7 @@ def fuse(parts: list[Part], intermediates: list[Any]) -> list[Part]:
         readers = [p for p in parts if p is not producer and p.uses(buffer)]
         if not readers or any(p.stage is None for p in readers):
             continue
-        if _inlinable(producer.stage, readers):
+        if producer.stage is not None and _inlinable(producer.stage, readers):
             for p in readers:
                 p.stage = _inlined(producer.stage, p.stage)  # type: ignore[arg-type]
             parts = [p for p in parts if p is not producer]

@@ -61,7 +61,7 @@ class Stage:
         return [a for a in self.axes if a.reduce]
 
     def map(self, change: Any, axes: list[Axis] | None = None) -> Stage:
-        lists = {name: [s.map(change) for s in getattr(self, name)] for name in ("stores", "init", "after")}
+        lists: dict[str, Any] = {name: [s.map(change) for s in getattr(self, name)] for name in ("stores", "init", "after")}
         return replace(self, axes=self.axes if axes is None else axes, **lists)
 
     def expressions(self) -> list[Any]:
@@ -249,7 +249,7 @@ def _join(stage: Stage, outer: Axis, inner: Axis, analyzer: tvm.sym.Analyzer) ->
             return tirx.BufferLoad(e.source, walk(e.source, list(e.indices)))
         return None
 
-    lists = {
+    lists: dict[str, Any] = {
         name: [Store(s.buffer, walk(s.buffer, s.indices), rewrite(s.value, change)) for s in getattr(stage, name)]
         for name in ("stores", "init", "after")
     }
