@@ -27,6 +27,7 @@ from tvm.s_tir import SBlockRealize
 from . import legalize_nn
 from .offload import offload
 from .pipeline import is_rigi
+from .relax_errors import check_operators, legalize
 from .rules.function import is_generic
 
 NAME = "rigi"
@@ -99,7 +100,7 @@ def legalize_passes(target: Any) -> list[Pass]:
     t = relax.transform
     return [
         t.FuseTransposeMatmul(),
-        t.LegalizeOps(LEGALIZE or None),
+        legalize(LEGALIZE),
         _keep_kernels,
         t.AnnotateTIROpPattern(),
         _fold_constants,
@@ -123,6 +124,7 @@ def finalize_passes(target: Any) -> list[Pass]:
         t.ComputePrimValue(),
         t.VMShapeLower(),
         t.AttachGlobalSymbol(),
+        check_operators,
     ]
 
 
