@@ -27,6 +27,7 @@ from tvm.s_tir import SBlockRealize
 from . import legalize_nn
 from .offload import offload
 from .pipeline import is_generic, is_rigi
+from .relax_errors import check_operators, legalize
 
 NAME = "rigi"
 
@@ -98,7 +99,7 @@ def legalize_passes(target: Any) -> list[Pass]:
     t = relax.transform
     return [
         t.FuseTransposeMatmul(),
-        t.LegalizeOps(LEGALIZE or None),
+        legalize(LEGALIZE),
         _keep_kernels,
         t.AnnotateTIROpPattern(),
         _fold_constants,
@@ -122,6 +123,7 @@ def finalize_passes(target: Any) -> list[Pass]:
         t.ComputePrimValue(),
         t.VMShapeLower(),
         t.AttachGlobalSymbol(),
+        check_operators,
     ]
 
 

@@ -11,6 +11,7 @@ import tvm
 from tvm import relax
 
 from tvm_target import package, testing
+from tvm_target.codegen import CodegenError
 
 BF16 = ml_dtypes.bfloat16
 DEVICE = tvm.device("ext_dev", 0)
@@ -75,10 +76,23 @@ def test_a_wrong_shape_is_refused_by_name(gated) -> None:
         vm["main"](x, w)
 
 
-def test_an_exported_model_runs_in_a_fresh_process(gated, tmp_path) -> None:
+def mixed() -> tvm.IRModule:
+    """softmax of a linear layer in bf16: a kernel of the library, and one that the rules make."""
+    builder = relax.BlockBuilder()
+    n = tvm.tirx.Var("n", "int64")
+    x, w = relax.Var("x", relax.TensorType((n, 64), "bfloat16")), relax.Var("w", relax.TensorType((32, 64), "bfloat16"))
+    with builder.function("main", [x, w]):
+        with builder.dataflow():
+            h = builder.emit(relax.op.linear(x, w))
+            y = builder.emit_output(relax.op.nn.softmax(builder.emit(relax.op.astype(h, "float32")), axis=-1))
+        builder.emit_func_output(y)
+    return builder.finalize()
+
+
+def test_an_exported_model_runs_in_a_fresh_process(tmp_path) -> None:
     rng = np.random.default_rng(2)
-    x, w = rng.standard_normal((7, 64)).astype(BF16), rng.standard_normal((128, 64)).astype(BF16)
-    gated.export_library(str(tmp_path / "model.so"))
+    x, w = rng.standard_normal((7, 64)).astype(BF16), rng.standard_normal((32, 64)).astype(BF16)
+    tvm.compile(mixed(), target="rigi1").export_library(str(tmp_path / "model.so"))
     np.savez(tmp_path / "arrays.npz", x=x.view(np.uint16), w=w.view(np.uint16))
     script = f"""
         import ml_dtypes
@@ -87,12 +101,40 @@ def test_an_exported_model_runs_in_a_fresh_process(gated, tmp_path) -> None:
         from tvm import relax
         arrays = np.load({str(tmp_path / "arrays.npz")!r})
         device = tvm.device("ext_dev", 0)
-        vm = relax.VirtualMachine(tvm.runtime.load_module({str(tmp_path / "model.so")!r}), device)
+        module = tvm.runtime.load_module({str(tmp_path / "model.so")!r})
+        vm = relax.VirtualMachine(module, device)
         y = vm["main"](*[tvm.runtime.tensor(arrays[name].view(ml_dtypes.bfloat16), device) for name in "xw"])
-        np.save({str(tmp_path / "y.npy")!r}, y.numpy().view(np.uint16))
+        np.save({str(tmp_path / "y.npy")!r}, y.numpy())
+
+        from tvm_target import testing
+        from tvm_target.offload import library_kernels
+        library = library_kernels(module)
+        ran = testing.statistics()["kernels"].keys()
+        assert {{name for name in ran if name in library}} == {{"linear_m16"}} and len(ran) > 1, ran
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
-    assert close(np.load(tmp_path / "y.npy").view(BF16), gate_reference(x, w))
+    h = (x.astype(np.float32) @ w.astype(np.float32).T).astype(BF16).astype(np.float32)
+    e = np.exp(h - h.max(-1, keepdims=True))
+    assert close(np.load(tmp_path / "y.npy"), e / e.sum(-1, keepdims=True))
+
+
+def refused(call, *types) -> str:
+    """What compiling a function of one operator is refused with."""
+    params = [relax.Var(f"p{k}", type_) for k, type_ in enumerate(types)]
+    builder = relax.BlockBuilder()
+    with builder.function("main", params):
+        builder.emit_func_output(builder.emit(call(*params)))
+    with pytest.raises(CodegenError) as caught:
+        tvm.compile(builder.finalize(), target="rigi1")
+    return str(caught.value)
+
+
+def test_operators_that_cannot_be_compiled_are_named() -> None:
+    text = refused(lambda x: relax.op.add(x, x), relax.TensorType(dtype="float32", ndim=2))
+    assert text.startswith("function main: the operator relax.add(") and "no shape; name its sizes" in text
+    q, starts, most = (relax.TensorType(s, d) for s, d in (((1, 8, 4, 64), "bfloat16"), ((3,), "int32"), ((), "int32")))
+    text = refused(lambda q, s, m: relax.op.nn.attention_var_len(q, q, q, s, s, m, m), q, starts, most)
+    assert text.startswith("function main: the operator relax.nn.attention_var_len(") and "not supported" in text
 
 
 def test_the_pipeline_is_known_by_tvm_and_leaves_other_targets_alone() -> None:
