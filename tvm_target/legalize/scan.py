@@ -159,8 +159,7 @@ def row_kernel(dtype: str, function: str, exclusive: bool) -> tirx.PrimFunc:
                             1,
                         )
                     R.copy(Before[0], Carry[0], 1, 1)
-                    carry = R.row(Carry[0])
-                    join(R.tile(Before[LINE], pitch=LINE), R.tile(Ends[0, 0], pitch=LINE), carry, SEGMENTS - 1, 1)
+                    join(R.tile(Before[LINE], pitch=LINE), R.tile(Ends[0, 0], pitch=LINE), R.row(Carry[0]), SEGMENTS - 1, 1)
                     join(Carry[0], Carry[0], R.tile(Ends[0, (SEGMENTS - 1) * LINE], pitch=LINE), 1, 1)
                     R.transpose(R.tile(Offsets[0], pitch=LINE), R.tile(Before[0], pitch=LINE), SEGMENTS, 1)
                     join(R.tile(A[at, 0], pitch=LINE), R.tile(A[at, 0], pitch=LINE), R.row(Offsets[0]), length, SEGMENTS)

@@ -43,7 +43,9 @@ def scatter_kernel(dtype: str) -> tirx.PrimFunc:
         At = T.alloc_buffer((2, INDICES), "int32", scope="shared.sram")
         total: T.let[T.int64] = n * w * size
         share: T.let[T.int64] = T.min((total + CORES * PART - 1) // (CORES * PART) * PART, T.int64(COPY))
-        for i in T.serial(0, T.if_then_else(total > 0, ((total + share - 1) // T.max(share, T.int64(1)) - core + CORES - 1) // CORES, T.int64(0))):
+        for i in T.serial(
+            0, T.if_then_else(total > 0, ((total + share - 1) // T.max(share, T.int64(1)) - core + CORES - 1) // CORES, T.int64(0))
+        ):
             begin: T.let[T.int64] = (i * CORES + core) * share
             count: T.let[T.int64] = T.min(share, total - begin)
             R.load(Copy[i % 2, 0], R.tile(Data[0, begin // size], dtype="uint8"), 1, count)
@@ -60,9 +62,7 @@ def scatter_kernel(dtype: str) -> tirx.PrimFunc:
                 taken: T.let[T.int64] = T.min(step, k - j * step)
                 R.load(At[j % 2, 0], Index[j * step], 1, taken)
                 R.load(R.tile(Block[j % 2, 0], pitch=width), R.tile(Rows[j * step, first // size], dtype="uint8"), taken, width)
-                R.scatter(
-                    R.tile(Out[0, first // size], dtype="uint8"), R.tile(Block[j % 2, 0], pitch=width), At[j % 2, 0], taken, width
-                )
+                R.scatter(R.tile(Out[0, first // size], dtype="uint8"), R.tile(Block[j % 2, 0], pitch=width), At[j % 2, 0], taken, width)
 
     return kernel
 
@@ -106,10 +106,10 @@ def _scatter_elements(bb: relax.BlockBuilder, op: relax.Call) -> Any:
     shape, index_shape = shape_of(data), shape_of(index)
     axis = int(op.attrs.axis) % len(shape)
 
-    def numbers(index: te.Tensor) -> te.Tensor:
+    def numbers(index: te.Tensor, sizes: list[Any]) -> te.Tensor:
         def number(*position: Any) -> Any:
             total: Any = tirx.const(0, "int32")
-            for d, size in enumerate(shape):
+            for d, size in enumerate(sizes):
                 at = _from_front(index[position], size) if d == axis else prim.Cast("int32", position[d])
                 total = total * prim.Cast("int32", size) + at
             return total
@@ -117,7 +117,7 @@ def _scatter_elements(bb: relax.BlockBuilder, op: relax.Call) -> Any:
         return te.compute(index.shape, number, name="element_numbers")
 
     k, n = product(index_shape), product(shape)
-    at = reshape(bb, bb.emit_te(numbers, index), [k])
+    at = reshape(bb, bb.emit_te(numbers, index, shape), [k])
     return scattered(bb, reshape(bb, data, [n, 1]), at, reshape(bb, updates, [k, 1]), shape)
 
 
@@ -150,13 +150,13 @@ def _slice_scatter(bb: relax.BlockBuilder, op: relax.Call) -> Any:
     outer, n, w, count = product(shape[:axis]), shape[axis], product(shape[axis + 1 :]), update_shape[axis]
     begin, stride = (prim.Cast("int64", x) if str(x.ty) != "int64" else x for x in (start, step))
 
-    def numbers() -> te.Tensor:
+    def numbers(outer: Any, n: Any, count: Any, begin: Any, stride: Any) -> te.Tensor:
         first = tirx.Select(begin < 0, begin + n, begin)
         return te.compute(
             (outer, count), lambda o, j: prim.Cast("int32", o * n + first + prim.Cast("int64", j) * stride), name="row_numbers"
         )
 
-    at = reshape(bb, bb.emit_te(numbers), [outer * count])
+    at = reshape(bb, bb.emit_te(numbers, outer, n, count, begin, stride), [outer * count])
     return scattered(bb, reshape(bb, data, [outer * n, w]), at, reshape(bb, updates, [outer * count, w]), shape)
 
 

@@ -22,6 +22,10 @@ def _count(x: te.Tensor, edges: te.Tensor, right: bool) -> te.Tensor:
     return te.compute(x.shape, before, name="places")
 
 
+def _at_most(x: te.Tensor, limit: Any) -> te.Tensor:
+    return te.compute(x.shape, lambda i: tirx.min(x[i], prim.Cast("int32", limit)), name="at_most")
+
+
 def _bucketize(bb: relax.BlockBuilder, op: relax.Call) -> Any:
     x, edges = op.args
     shape = shape_of(x)
@@ -37,7 +41,7 @@ def _multinomial(bb: relax.BlockBuilder, op: relax.Call) -> Any:
     ends = bb.emit(relax.op.cumsum(share, axis=1))
     own = bb.emit(relax.op.take(ends, reshape(bb, row, [k]), axis=0))
     places = bb.emit_te(_count, cast(bb, reshape(bb, sample, [k]), dtype_of(share)), own, True)
-    bounded = bb.emit_te(lambda p: te.compute(p.shape, lambda i: tirx.min(p[i], prim.Cast("int32", categories - 1)), name="bounded"), places)
+    bounded = bb.emit_te(_at_most, places, categories - 1)
     return cast(bb, reshape(bb, bounded, [k, 1]), str(op.attrs.dtype))
 
 

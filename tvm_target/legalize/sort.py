@@ -1,6 +1,6 @@
 """Sort, argsort, top-k and median: rows in SRAM, put in order by the vector engine's top-k.
 
-`topk` gives the k largest of a row, equals by rising index, NaN as the largest. For the smallest its keys are turned round. int64 takes
+`topk` gives the k largest of a row, equals by rising index, NaN as the largest. For the smallest, it gets integer keys of the opposite order. int64 takes
 two rounds: by the low words, and what comes out by the high words. A row costs k * ceil(n / 256) cycles of one core; rows are shared
 among the cores.
 """
@@ -18,8 +18,8 @@ from tvm.script import tirx as T
 from .. import dialect as R
 from .common import CORES, Legalize, attempt, call, cast, dtype_of, last, product, reshape, shape_of, static
 
-# What a tensor of a type is compared as.
-KEYS = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16", "int32": "int32", "int8": "int32", "uint8": "int32"}
+# Types that are compared as they are, if the largest comes first; others by keys of int32.
+DIRECT = ("float32", "float16", "bfloat16", "int32")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Room:
 
 EVEN = Room(65536, 65536)
 FEW = 4096  # a k up to this leaves room for longer rows
-LONG = {False: Room(262144, FEW), True: Room(131072, FEW)}  # by whether keys need a place of their own
+LONG = {False: Room(262144, FEW), True: Room(98304, FEW)}  # by whether keys need a place of their own
 INT64 = Room(16384, 16384)
 
 
@@ -42,24 +42,31 @@ def emit(*calls: Any) -> None:
         T.evaluate(one)
 
 
+def _keys_apart(dtype: str, ascending: bool) -> bool:
+    """Whether what is compared is not the elements themselves."""
+    return ascending or dtype not in DIRECT
+
+
 @cache
 def order_kernel(dtype: str, ascending: bool, index: str, room: Room) -> tirx.PrimFunc:
     """x[m, n] -> the first k of each row in order, values[m, k], and where they stood, places[m, k]."""
-    key = KEYS[dtype]
-    apart = ascending or key != dtype  # keys are not the elements themselves
+    apart = _keys_apart(dtype, ascending)
+    key = "int32" if apart else dtype
     words = 2 if index == "int64" else 1
     too_large = f"rows of up to {room.given} elements can be put in order, of which up to {room.taken} are kept"
 
-    def keys(Keys: Any, X: Any, Other: Any, rows: Any, n: Any) -> None:
-        source = X
-        if key != dtype:
+    spare = room.taken < room.given  # the words of the result are no room for a test of every element
+
+    def keys(Keys: Any, X: Any, Other: Any, Test: Any, rows: Any, n: Any) -> None:
+        if not apart:
+            return
+        if "float" in dtype:  # the bits of fp32 as an integer of the same order, with one zero, and one NaN above infinity
+            emit(R.mul(R.tile(Keys, dtype="float32"), X, 1.0, rows, n), R.sub(Other, -2147483648.0, Keys, rows, n))
+            emit(R.lt(Test, Keys, 0, rows, n), R.select(Keys, Test, Other, Keys, rows, n))
+        else:
             emit(R.cast(Keys, X, rows, n))
-            source = Keys
-        if ascending and key == "int32":
-            emit(R.sub(Keys, -1, source, rows, n))
-        elif ascending:  # NaN, the largest, becomes the smallest: it differs from itself
-            emit(R.eq(Other, source, source, rows, n), R.mul(Keys, source, -1.0, rows, n))
-            emit(R.select(Keys, Other, Keys, float("-inf"), rows, n))
+        if ascending:
+            emit(R.sub(Keys, -1, Keys, rows, n))
 
     @T.prim_func
     def kernel(x: T.handle, values: T.handle, places: T.handle):
@@ -77,13 +84,15 @@ def order_kernel(dtype: str, ascending: bool, index: str, room: Room) -> tirx.Pr
         Best = T.alloc_buffer((room.taken,), dtype, scope="shared.sram")
         At = T.alloc_buffer((room.taken,), "int32", scope="shared.sram")
         Words = T.alloc_buffer((words * room.taken,), "int32", scope="shared.sram")
+        Spare = T.alloc_buffer((room.given if spare and apart else 16,), "int32", scope="shared.sram")
         step: T.let[T.int64] = rows_at_once(m, n, k, room)
         for i in T.serial(0, ((m + step - 1) // step - core + CORES - 1) // CORES):
             r: T.let[T.int64] = (i * CORES + core) * step
             rows: T.let[T.int64] = T.min(step, m - r)
             if n > 0:
                 R.load(R.tile(Row[0], pitch=n), X[r, 0], rows, n)
-                keys(R.tile(Apart[0], pitch=n), R.tile(Row[0], pitch=n), R.tile(Other[0], pitch=n), rows, n)
+                Test = Spare if spare else Words
+                keys(R.tile(Apart[0], pitch=n), R.tile(Row[0], pitch=n), R.tile(Other[0], pitch=n), R.tile(Test[0], pitch=n), rows, n)
                 Key = Apart if apart else Row
                 R.topk(R.tile(Other[0], pitch=k), R.tile(At[0], pitch=k), R.tile(Key[0], pitch=n), rows, n, k)
                 R.take(R.tile(Best[0], pitch=k), R.tile(Row[0], pitch=n), R.tile(At[0], pitch=k), rows, k, n)
@@ -191,7 +200,7 @@ def ordered(bb: relax.BlockBuilder, x: Any, axis: int, ascending: bool, index: s
         kernel = order_kernel_int64(ascending, index_dtype)
     else:
         few = static(k) is not None and static(k) <= FEW and (static(n) or EVEN.given + 1) > EVEN.given  # type: ignore[operator]
-        kernel = order_kernel(dtype, ascending, index_dtype, LONG[ascending or KEYS[dtype] != dtype] if few else EVEN)
+        kernel = order_kernel(dtype, ascending, index_dtype, LONG[_keys_apart(dtype, ascending)] if few else EVEN)
     flat = reshape(bb, x, [outer, n])
     results = call(bb, kernel, "ascending" if ascending else "descending", [flat], [([outer, k], dtype), ([outer, k], index_dtype)])
     results = [reshape(bb, y, [*shape[:-1], k]) for y in results]
