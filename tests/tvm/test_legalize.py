@@ -36,7 +36,7 @@ def compiled(build: Callable, shapes: list[tuple], dtypes: list[str]) -> Callabl
     machine = relax.VirtualMachine(executable, device)
 
     def run(*arrays: np.ndarray):
-        result = machine["main"](*[tvm.runtime.tensor(np.ascontiguousarray(a), device) for a in arrays])
+        result = machine["main"](*[tvm.runtime.tensor(np.array(a, order="C"), device) for a in arrays])
         return result.numpy() if hasattr(result, "numpy") else [r.numpy() for r in result]
 
     run.loops = [k["name"] for k in _kernels(executable.mod) if k.get("element_loops")]  # type: ignore[attr-defined]
@@ -243,6 +243,54 @@ def test_multinomial():
     expected = [[np.searchsorted(np.cumsum(share[r[0]]), u[0], "right")] for u, r in zip(draw, rows)]
     np.testing.assert_array_equal(run(share, draw, rows), expected)
     assert not run.loops
+
+
+# ---- what is left to plain TIR or to the host
+
+
+def test_types_that_the_vector_engine_does_not_order():
+    x = sample((3, 20), "float64")
+    values, places = compiled(lambda t: op.topk(t, k=4, dtype="int64"), [("m", "n")], ["float64"])(x)
+    expected = stable(x, True)[:, :4]
+    np.testing.assert_array_equal(places, expected)
+    np.testing.assert_array_equal(values, np.take_along_axis(x, expected, -1))
+
+
+def test_non_maximum_suppression():
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 4, (1, 12, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(1, 3, (1, 12, 2))], -1).astype("float32")
+    scores = rng.uniform(0, 1, (1, 2, 12)).astype("float32")
+    limits = np.array(5, "int64"), np.array(0.3, "float32"), np.array(0.2, "float32")
+
+    def build(b, s, *rest):
+        return op.vision.all_class_non_max_suppression(b, s, *rest, output_format="onnx")
+
+    shapes = [(1, 12, 4), (1, 2, 12), (), (), ()]
+    selected = compiled(build, shapes, ["float32", "float32", "int64", "float32", "float32"])(boxes, scores, *limits)[0]
+    for c in range(2):
+        kept: list[int] = []
+        for k in np.argsort(-scores[0, c], kind="stable"):
+            if scores[0, c, k] > 0.2 and all(_overlap(boxes[0, k], boxes[0, other]) <= 0.3 for other in kept):
+                kept.append(int(k))
+        assert [int(b) for _, label, b in selected if label == c] == kept
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    shared = np.prod(np.maximum(high - low, 0))
+    return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
+
+
+def test_results_of_the_host_are_on_the_device():
+    x = sample((4, 5), "float32")
+    x[::2] = 0
+    device = tvm.device("ext_dev", 0)
+    places = tvm.get_global_func("rigi.run.nonzero")(tvm.runtime.tensor(x, device))
+    assert places.device == device
+    np.testing.assert_array_equal(compiled(lambda t: op.nonzero(t), [(4, 5)], ["float32"])(x), np.stack(np.nonzero(x)))
+    y = np.array([5, 2, 5, 7, 2])
+    np.testing.assert_array_equal(compiled(lambda t: op.unique(t), [(5,)], ["int64"])(y), [2, 5, 7])
 
 
 def test_strict_mode_finds_nothing():

@@ -122,10 +122,10 @@ def row_kernel(dtype: str, function: str, exclusive: bool) -> tirx.PrimFunc:
                         R.store(Y[r, late], R.tile(Rows[0], pitch=n), rows, n - late)
         else:
             for u in T.serial(0, (m - core + CORES - 1) // CORES):
-                r: T.let[T.int64] = u * CORES + core
+                row: T.let[T.int64] = u * CORES + core
                 R.fill(Carry[0], identity, 1, 1)
                 if exclusive:
-                    R.store(Y[r, 0], Carry[0], 1, 1)
+                    R.store(Y[row, 0], Carry[0], 1, 1)
                 for b in T.serial(0, (n + SEGMENTS * LENGTH - 1) // (SEGMENTS * LENGTH)):
                     first: T.let[T.int64] = b * (SEGMENTS * LENGTH)
                     count: T.let[T.int64] = T.min(T.int64(SEGMENTS * LENGTH), n - first)
@@ -133,7 +133,7 @@ def row_kernel(dtype: str, function: str, exclusive: bool) -> tirx.PrimFunc:
                     at = T.int64(0)
                     gap = T.int64(1)
                     R.fill(Rows[0], identity, 1, SEGMENTS * length)
-                    R.load(Rows[0], X[r, first], 1, count)
+                    R.load(Rows[0], X[row, first], 1, count)
                     R.transpose(R.tile(A[0, 0], pitch=LINE), R.tile(Rows[0], pitch=length), SEGMENTS, length)
                     while gap < length:
                         R.copy(R.tile(A[1 - at, 0], pitch=LINE), R.tile(A[at, 0], pitch=LINE), gap, SEGMENTS)
@@ -166,7 +166,7 @@ def row_kernel(dtype: str, function: str, exclusive: bool) -> tirx.PrimFunc:
                     R.transpose(R.tile(Rows[0], pitch=length), R.tile(A[at, 0], pitch=LINE), length, SEGMENTS)
                     kept: T.let[T.int64] = T.min(count, n - late - first)
                     if kept > 0:
-                        R.store(Y[r, first + late], Rows[0], 1, kept)
+                        R.store(Y[row, first + late], Rows[0], 1, kept)
 
     return kernel
 

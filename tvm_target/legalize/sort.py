@@ -1,13 +1,12 @@
 """Sort, argsort, top-k and median: rows in SRAM, put in order by the vector engine's top-k.
 
-`topk` gives the k largest of a row, equals by rising index, NaN as the largest. For the smallest, it gets integer keys of the opposite order. int64 takes
-two rounds: by the low words, and what comes out by the high words. A row costs k * ceil(n / 256) cycles of one core; rows are shared
-among the cores.
+`topk` gives the k largest of a row, equals by rising index, NaN as the largest. For the smallest it gets integer keys of the opposite
+order. int64 takes two rounds: by the low words, and what comes out by the high words. A row costs k * ceil(n / 256) cycles of one core;
+rows are shared among the cores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,7 +15,8 @@ from tvm import relax, tirx
 from tvm.script import tirx as T
 
 from .. import dialect as R
-from .common import CORES, Legalize, attempt, call, cast, dtype_of, last, product, reshape, shape_of, static
+from .common import CORES, Legalize, call, cast, dtype_of, last, product, reshape, shape_of, static
+from .vision import counted_argsort
 
 # Types that are compared as they are, if the largest comes first; others by keys of int32.
 DIRECT = ("float32", "float16", "bfloat16", "int32")
@@ -183,7 +183,7 @@ def order_kernel_int64(ascending: bool, index: str) -> tirx.PrimFunc:
 
 
 def ordered(bb: relax.BlockBuilder, x: Any, axis: int, ascending: bool, index: str, k: Any = None) -> tuple[Any, Any]:
-    """The first k (all without k) along `axis` in order, and their indices. None if the chip has no order for the data type."""
+    """The first k (all without k) along `axis` in order, and their indices."""
     source = dtype_of(x)
     x, back = last(bb, x, axis)
     if source == "bool":
@@ -196,24 +196,32 @@ def ordered(bb: relax.BlockBuilder, x: Any, axis: int, ascending: bool, index: s
     outer, n = product(shape[:-1]), shape[-1]
     k = n if k is None else k
     index_dtype = index if index in ("int32", "int64") else "int32"
-    if dtype == "int64":
-        kernel = order_kernel_int64(ascending, index_dtype)
-    else:
-        few = static(k) is not None and static(k) <= FEW and (static(n) or EVEN.given + 1) > EVEN.given  # type: ignore[operator]
-        kernel = order_kernel(dtype, ascending, index_dtype, LONG[_keys_apart(dtype, ascending)] if few else EVEN)
     flat = reshape(bb, x, [outer, n])
-    results = call(bb, kernel, "ascending" if ascending else "descending", [flat], [([outer, k], dtype), ([outer, k], index_dtype)])
+    if dtype not in (*DIRECT, "int8", "uint8", "int64"):
+        results = _counted(bb, flat, ascending, index_dtype, k)
+    else:
+        results = _by_topk(bb, flat, ascending, index_dtype, k)
     results = [reshape(bb, y, [*shape[:-1], k]) for y in results]
     if back is not None:
         results = [bb.emit(relax.op.permute_dims(y, back)) for y in results]
     return cast(bb, results[0], source), cast(bb, results[1], index)
 
 
-SORTED = ("float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint32", "uint16", "uint8", "bool")
+def _by_topk(bb: relax.BlockBuilder, x: Any, ascending: bool, index: str, k: Any) -> list[Any]:
+    dtype, (outer, n) = dtype_of(x), shape_of(x)
+    if dtype == "int64":
+        kernel = order_kernel_int64(ascending, index)
+    else:
+        few = (static(k) or FEW + 1) <= FEW and (static(n) or EVEN.given + 1) > EVEN.given
+        kernel = order_kernel(dtype, ascending, index, LONG[_keys_apart(dtype, ascending)] if few else EVEN)
+    return call(bb, kernel, "ascending" if ascending else "descending", [x], [([outer, k], dtype), ([outer, k], index)])
 
 
-def _for_sorted(legalize: Callable[[relax.BlockBuilder, relax.Call], Any]) -> Legalize:
-    return attempt(legalize, lambda call_: dtype_of(call_.args[0]) in SORTED)
+def _counted(bb: relax.BlockBuilder, x: Any, ascending: bool, index: str, k: Any) -> list[Any]:
+    """Types that the vector engine does not have (float64, uint64): plain TIR."""
+    places = bb.call_te(counted_argsort, x, None, 1, ascending, index)
+    places = bb.emit(relax.op.strided_slice(bb.emit(places), [1], [0], [k]))
+    return [bb.emit(relax.op.gather_elements(x, places, axis=1)), places]
 
 
 def _sort(bb: relax.BlockBuilder, op: relax.Call) -> Any:
@@ -225,10 +233,8 @@ def _argsort(bb: relax.BlockBuilder, op: relax.Call) -> Any:
 
 
 def _topk(bb: relax.BlockBuilder, op: relax.Call) -> Any:
-    k = int(op.attrs.k)
-    axis = int(op.attrs.axis)
-    k = k if k >= 1 else None  # type: ignore[assignment]
-    values, places = ordered(bb, op.args[0], axis, not op.attrs.largest, str(op.attrs.dtype), k)
+    k = int(op.attrs.k) if int(op.attrs.k) >= 1 else None
+    values, places = ordered(bb, op.args[0], int(op.attrs.axis), not op.attrs.largest, str(op.attrs.dtype), k)
     chosen = {"both": relax.Tuple([values, places]), "values": values, "indices": places}
     return chosen[str(op.attrs.ret_type)]
 
@@ -257,8 +263,8 @@ def _median(bb: relax.BlockBuilder, op: relax.Call) -> Any:
 
 
 OPS: dict[str, Legalize] = {
-    "relax.sort": _for_sorted(_sort),
-    "relax.argsort": _for_sorted(_argsort),
-    "relax.topk": _for_sorted(_topk),
-    "relax.median": _for_sorted(_median),
+    "relax.sort": _sort,
+    "relax.argsort": _argsort,
+    "relax.topk": _topk,
+    "relax.median": _median,
 }
