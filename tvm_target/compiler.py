@@ -17,6 +17,9 @@ from pathlib import Path
 from .target import sdk_root
 
 FLAGS = ("-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
+# A kernel of many instructions: each is a call of an inline function, and g++ takes seconds to optimize hundreds of them in one body.
+MANY = 256
+FLAGS_MANY = (*FLAGS, "-O1", "-fno-inline")
 _CANDIDATES = ("g++", "c++", "clang++")
 
 
@@ -78,7 +81,8 @@ def source_hash(source: str) -> str:
 def compile_source(source: str) -> bytes:
     """A shared object from C++ source. Raises CompilerError with the compiler's words if it refuses the code."""
     command = find_compiler(os.environ.get("CXX"))
-    key = hashlib.sha256("\0".join([source_hash(source), compiler_version(command), *command, *FLAGS]).encode()).hexdigest()
+    flags = FLAGS if source.count(" core.") <= MANY else FLAGS_MANY
+    key = hashlib.sha256("\0".join([source_hash(source), compiler_version(command), *command, *flags]).encode()).hexdigest()
     cached = cache_dir() / "objects" / key[:2] / f"{key}.so"
     try:
         return cached.read_bytes()
@@ -87,7 +91,7 @@ def compile_source(source: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="rigi-") as folder:
         file, output = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
         file.write_text(source)
-        line = [*command, *FLAGS, "-I", str(sdk_root() / "include"), "-o", str(output), str(file)]
+        line = [*command, *flags, "-I", str(sdk_root() / "include"), "-o", str(output), str(file)]
         done = subprocess.run(line, capture_output=True, text=True)
         if done.returncode != 0:
             raise CompilerError(f"{shlex.join(line)} failed with {done.returncode}:\n{done.stderr[-4000:]}")

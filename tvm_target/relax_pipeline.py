@@ -22,9 +22,10 @@ import tvm
 from tvm import relax, tirx
 from tvm.ir import Call, Op
 from tvm.ir.transform import Pass
-from tvm.s_tir import SBlockRealize
+from tvm.s_tir import SBlock, SBlockRealize
 
 from . import legalize_nn
+from .legalize import LEGALIZE_MAP
 from .offload import offload
 from .pipeline import is_generic, is_rigi
 from .relax_errors import check_operators, legalize
@@ -32,7 +33,7 @@ from .relax_errors import check_operators, legalize
 NAME = "rigi"
 
 # Name of a Relax op -> (block builder, call) -> expression: before TVM's own legalization.
-LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {**legalize_nn.LEGALIZE}
+LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {**LEGALIZE_MAP, **legalize_nn.LEGALIZE}
 
 
 _OPAQUE = 8  # relax's OpPatternKind
@@ -92,7 +93,7 @@ def _reshapes(func: tirx.PrimFunc) -> bool:
 
 
 def library_dispatch_passes(target: Any) -> list[Pass]:
-    return [offload(), relax.backend.DispatchSampling(), relax.backend.DispatchSortScan()]
+    return [offload()]
 
 
 def legalize_passes(target: Any) -> list[Pass]:
@@ -108,9 +109,19 @@ def legalize_passes(target: Any) -> list[Pass]:
     ]
 
 
+@tvm.transform.module_pass(opt_level=0, name="rigi.rewrite_reshape")
+def _rewrite_reshape(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
+    """TVM's pass, which looks for a block in every function of one argument: kernels get one for its time."""
+    kernels = {gv: f for gv, f in mod.functions.items() if isinstance(f, tirx.PrimFunc) and not is_generic(f)}
+    blocked = {gv: f.with_body(SBlockRealize([], True, SBlock([], [], [], "root", f.body))) for gv, f in kernels.items()}
+    mod = relax.transform.RewriteDataflowReshape()(tvm.IRModule({**dict(mod.functions), **blocked}, attrs=mod.attrs))
+    kept = {gv: kernels.get(gv, f) for gv, f in mod.functions.items()}
+    return tvm.IRModule(kept, attrs=mod.attrs)
+
+
 def dataflow_lower_passes(target: Any) -> list[Pass]:
     t = relax.transform
-    return [_views_of_results, t.RewriteDataflowReshape(), t.ToNonDataflow(), t.RemovePurityChecking(), t.CallTIRRewrite()]
+    return [_views_of_results, _rewrite_reshape, t.ToNonDataflow(), t.RemovePurityChecking(), t.CallTIRRewrite()]
 
 
 def finalize_passes(target: Any) -> list[Pass]:

@@ -14,6 +14,7 @@ from .instr import InstructionPrinter
 from .scalars import ctype, known, written
 from .walk import post_order_visit
 
+_OPERAND = 10  # binds more tightly than a comparison
 MAX_LOCAL = 4096  # elements of a sequencer array
 _REMEDY = {
     "sram": "use an instruction on a block instead: R.fill for a constant, R.add, R.mul, R.act ... to compute, R.load to bring data in",
@@ -218,7 +219,7 @@ class StatementPrinter:
 
         post_order_visit(e, visit)
         if not reads:
-            return self.expr.simplified(e)
+            return self.expr(self.kernel.analyzer.simplify(e), _OPERAND)
         with self.expr.hoisting():
             text = self.expr.simplified(e)
         name = self.kernel.fresh(hint)
