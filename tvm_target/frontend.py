@@ -91,14 +91,18 @@ def _slice(node: torch.fx.Node, importer: Any) -> relax.Var:
     x, dim, start, end, step = given + (0, None, None, 1)[len(given) - 1 :]
     source, start = node.args[0].meta["val"], start or 0
     dim %= source.ndim
-    whole = end is None or (isinstance(end, int) and end == sys.maxsize)
-    last = source.shape[dim] if whole else node.args[3].meta["val"] if isinstance(node.args[3], torch.fx.Node) else end
-    if step != 1 or not isinstance(start, int) or start < 0 or _symbolic(node.meta["val"].shape[dim]) != _symbolic(last) - start:
+    size = x.ty.shape[dim]
+    to_end = end is None or (isinstance(end, int) and end == sys.maxsize)
+    last = source.shape[dim] if to_end else node.args[3].meta["val"] if isinstance(node.args[3], torch.fx.Node) else end
+    if step != 1 or not isinstance(start, int):
         return importer._slice(node)
-    if not start and _symbolic(source.shape[dim]) == _symbolic(last):
+    first = _symbolic(source.shape[dim]) + start if start < 0 else sympy.Integer(start)
+    if _symbolic(node.meta["val"].shape[dim]) != _symbolic(last) - first:
+        return importer._slice(node)
+    if first == 0 and _symbolic(source.shape[dim]) == _symbolic(last):
         return x
-    end = x.ty.shape[dim] if whole else end
-    return importer.block_builder.emit(relax.op.strided_slice(x, [dim], [start], [end], [1], assume_inbound=True))
+    begin, end = size + start if start < 0 else start, size if to_end else end
+    return importer.block_builder.emit(relax.op.strided_slice(x, [dim], [begin], [end], [1], assume_inbound=True))
 
 
 def _symbolic(size: int | torch.SymInt) -> sympy.Expr:

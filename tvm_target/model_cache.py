@@ -108,7 +108,10 @@ def register() -> None:
             return stock(mod, target, params, *args, **kwargs)
         path = cache_dir() / "executables" / name[:2] / f"{name}.so"
         if path.exists():
-            return CachedExecutable(path)
+            try:
+                return CachedExecutable(path)
+            except (RuntimeError, OSError):
+                pass  # damaged, or of another world; it is replaced
         begin = time.perf_counter()
         executable = stock(mod, target, params, **kwargs)
         if time.perf_counter() - begin >= LEAST_SECONDS:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +12,9 @@ import tvm
 from tvm import relax
 
 import sdk_sim
-from tvm_target import package
 from tvm_target.frontend import from_torch
+from tvm_target.offload import library_kernels
+from tvm_target.runtime import manifests
 
 TARGET = "rigi1"
 
@@ -56,7 +55,7 @@ class Cost:
     def report(self, executable: Any, top: int = 20) -> dict[str, Any]:
         """Totals, the two shares by cycles, and the `top` kernels that took most."""
         total = sum(self.cycles.values())
-        loops, library = element_loops(executable), {found.spec.name for found in package.discover()}
+        loops, library = element_loops(executable), set(library_kernels(executable))
         share = lambda names: sum(self.cycles[n] for n in names) / total if total else 0.0  # noqa: E731
         return {
             "cycles": total,
@@ -75,14 +74,6 @@ class Cost:
                 for name, cycles in self.cycles.most_common(top)
             ],
         }
-
-
-def manifests(module: Any) -> Iterator[dict[str, Any]]:
-    """The manifests of all device code in a compiled module."""
-    if module.kind == "rigi":
-        yield json.loads(module.inspect_source("json"))
-    for part in module.imports:
-        yield from manifests(part)
 
 
 def element_loops(executable: Any) -> set[str]:

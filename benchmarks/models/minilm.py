@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Embedder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """int64 ids and mask [batch, tokens] -> fp32 [batch, width]."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        visible = attention_mask[:, None, None, :].bool()  # to every query of every head; transformers would say it with more operators
+        hidden = self.encoder(input_ids=input_ids, attention_mask=visible).last_hidden_state
         weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * weights).sum(1) / weights.sum(1)
         return nn.functional.normalize(mean, dim=1)
@@ -67,3 +69,21 @@ def export(model: Embedder) -> torch.export.ExportedProgram:
     sizes = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH), 1: torch.export.Dim("tokens", min=1, max=MAX_TOKENS)}
     with torch.no_grad():
         return torch.export.export(model, (ids, torch.ones_like(ids)), dynamic_shapes=(sizes, sizes))
+
+
+def export_onnx(model: Embedder, path: Path) -> None:
+    """The same program as an ONNX file, with the same free sizes."""
+    ids = torch.ones(2, 7, dtype=torch.int64)
+    names = ["input_ids", "attention_mask"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this exporter is the one that needs no further package
+        torch.onnx.export(
+            model,
+            (ids, torch.ones_like(ids)),
+            str(path),
+            dynamo=False,
+            opset_version=17,
+            input_names=names,
+            output_names=["embedding"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names},
+        )
