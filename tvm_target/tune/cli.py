@@ -172,5 +172,7 @@ def _list(as_json: bool) -> None:
     table = Table("op", "shape", "trials", "cycles", "configuration", "", title=f"Tuned, in {database.path}", title_justify="left")
     for t in tuned:
         cycles_text = "-" if t["cycles"] is None else f"{t['cycles']:,}"
-        table.add_row(t["op"], text(t["shape"]), str(t["trials"]), cycles_text, text(t["config"]), "" if t["current"] else "of an older kernel")
+        table.add_row(
+            t["op"], text(t["shape"]), str(t["trials"]), cycles_text, text(t["config"]), "" if t["current"] else "of an older kernel"
+        )
     Console().print(table)
