@@ -130,6 +130,27 @@ def test_compiling_takes_the_best_from_the_database(tiny: tune.Space, database: 
     assert (testing.run(executable, "mine", x, w, np.zeros((64, 256), BF16), out=[2]) == 128).all()
 
 
+def test_a_model_of_that_shape_takes_the_tuned_kernel(tiny: tune.Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tvm
+    from tvm import relax
+
+    from tvm_target.offload import library_kernels
+
+    monkeypatch.setenv("RIGI_TUNED", str(tmp_path))
+    tune.Database().add(tiny, SHAPE, {(4, 64, 128, 64): 7000})
+    x, w = relax.Var("x", relax.TensorType((64, 128), "bfloat16")), relax.Var("w", relax.TensorType((256, 128), "bfloat16"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x, w]):
+        with builder.dataflow():
+            y = builder.emit_output(builder.emit(relax.op.linear(x, w)))
+        builder.emit_func_output(y)
+    executable = tvm.compile(builder.finalize(), target="rigi1")
+    assert library_kernels(executable) == {"linear_4_64_128_64": "linear"}
+    device = tvm.device("ext_dev", 0)
+    ones = [tvm.runtime.tensor(np.ones(shape, BF16), device) for shape in ((64, 128), (256, 128))]
+    assert (relax.VirtualMachine(executable, device)["main"](*ones).numpy() == 128).all()
+
+
 def test_trials_take_the_cycles_of_timed_mode(tiny: tune.Space) -> None:
     values = (2, 16, 128, 64)
     (trial,) = measure.measure("linear", [values], [SHAPE])
@@ -247,16 +268,10 @@ def check_sram(executable: Any, config: Any) -> None:
 
 
 def test_the_command_tunes_lists_and_returns_at_once(tiny: tune.Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tvm_target.tune import database
-
-    database.packaged.cache_clear()
     monkeypatch.setenv("RIGI_TUNED", str(tmp_path))
     line = ["linear", "--shape", "m=64,n=256,k=128", "--processes", "0", "--json"]
-    try:
-        found = [json.loads(CliRunner().invoke(cli.tune, line).stdout)["results"][0] for _ in range(2)]
-        listed = json.loads(CliRunner().invoke(cli.tune, ["--list", "--json"]).stdout)
-    finally:
-        database.packaged.cache_clear()
+    found = [json.loads(CliRunner().invoke(cli.tune, line).stdout)["results"][0] for _ in range(2)]
+    listed = json.loads(CliRunner().invoke(cli.tune, ["--list", "--json"]).stdout)
     assert [f["searched"] for f in found] == [12, 0] and found[0]["cycles"] == found[1]["cycles"]
     (known,) = listed["tuned"]
     assert known["current"] and known["trials"] == 12 and known["cycles"] == found[0]["cycles"]

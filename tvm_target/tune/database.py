@@ -151,6 +151,10 @@ def _parse(line: str, where: str) -> tuple[Key, tuple[str, ...], Trials]:
 
 
 @cache
+def _open(path: Path) -> Database:
+    return Database(path)
+
+
 def packaged() -> Database:
-    """The database that compilation reads."""
-    return Database()
+    """The database that compilation reads: that of `default_path`."""
+    return _open(default_path())

@@ -112,12 +112,16 @@ def best(op: str, shape: Given, dtype: str = "bfloat16", database: Database | No
     return None if found is None else found[0]
 
 
-def spec(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> KernelSpec:
-    """The kernel for a shape: with the best configuration known, or the packaged one. Never searches."""
-    space = space_of(op, dtype)
-    shape = space.shape(shape)
+def tuned(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> KernelSpec | None:
+    """The kernel with the best parameters known for a shape; None if it was not tuned. Never searches."""
     known = best(op, shape, dtype, database)
-    return space.spec(tuple(known.values()) if known else space.packaged(shape), name)
+    return None if known is None else space_of(op, dtype).spec(tuple(known.values()), name)
+
+
+def spec(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> KernelSpec:
+    """The kernel for a shape: the tuned one, or the packaged configuration. Never searches."""
+    space = space_of(op, dtype)
+    return tuned(op, shape, dtype, database, name) or space.spec(space.packaged(space.shape(shape)), name)
 
 
 def compile(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> Any:
