@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 import sdk_sim
 from tvm_target import testing, tune
+from tvm_target import tune_command as cli
 from tvm_target.build import compile_kernel
-from tvm_target.tune import cli, measure
+from tvm_target.tune import measure
 from tvm_target.tune.database import Key
 from tvm_target.tune.measure import Bench
 

@@ -49,8 +49,11 @@ def tune(
 ) -> Result:
     """Brings the number of configurations measured for a shape to `trials` (all of the space with `exhaustive`, or if it has no more).
 
-    What the database holds is not measured again. Results enter it as they come, so an interruption loses nothing.
-    `progress(done, of, best cycles)` is called at each. Raises TuneError; KeyboardInterrupt after Ctrl-C."""
+    What the database holds is not measured again. Results enter it as they come, so an interruption loses nothing. `bench` is an open one.
+    `progress(done, of, best cycles)` is called at each. Raises TuneError."""
+    if bench is None:
+        with Bench() as bench:
+            return tune(op, shape, trials=trials, exhaustive=exhaustive, bench=bench, database=database, progress=progress, seed=seed)
     start = time.perf_counter()
     space, database = space_of(op), packaged() if database is None else database
     if os.environ.get("RIGI_CHIP") and database.path == packaged_path():
@@ -61,8 +64,6 @@ def tune(
     before = len(known)
     grid = list(dict.fromkeys([default, *space.grid(shape)]))
     wanted = len(grid) if exhaustive else min(trials, len(grid))
-    own = bench is None
-    bench = Bench() if bench is None else bench
 
     def measure(values: list[Values]) -> Trials:
         for batch in bench.measure(op, values, [shape]):
@@ -82,9 +83,10 @@ def tune(
             from .search import search
 
             search(space, shape, known, wanted - len(known), measure, seed)
+    except Exception:
+        bench.check()  # through TVM's C++, an interrupt comes back as another exception
+        raise
     finally:
-        if own:
-            bench.__exit__()
         if len(known) > before:
             database.compact()
     found = database.best(Key.of(space, shape))
