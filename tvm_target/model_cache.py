@@ -60,10 +60,13 @@ def toolchain_hash() -> str:
     """Hash of all that takes part in compiling. Files are read each time: a tuning run may have changed a database."""
     from .packing import sdk_version
     from .target import MODELS, chip
+    from .tune.database import default_path
 
     compiler = find_compiler(os.environ.get("CXX"))
     digest = hashlib.sha256(f"{tvm.__version__} {sdk_version()} {header_hash()} {compiler} {compiler_version(compiler)}".encode())
     files = [path for path in sorted(_HERE.rglob("*")) if path.suffix in (".py", ".json", ".jsonl") and path.parent.name != "modules"]
+    if default_path() not in files and default_path().exists():
+        files.append(default_path())  # RIGI_TUNED
     for path in [*files, *(chip(model).path for model in MODELS)]:
         digest.update(str(path.name).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

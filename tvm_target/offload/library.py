@@ -32,17 +32,24 @@ def specs() -> dict[str, list[KernelSpec]]:
     return found
 
 
-@cache
-def _prim_func(name: str) -> tirx.PrimFunc:
-    return next(spec for group in specs().values() for spec in group if spec.name == name).make()
+_made: dict[str, tirx.PrimFunc] = {}
+
+
+def _prim_func(spec: KernelSpec) -> tirx.PrimFunc:
+    if spec.name not in _made:
+        _made[spec.name] = spec.make()
+    return _made[spec.name]
 
 
 def choices(graph: Graph, op: str, known: dict[str, Size], free: str = "") -> list[KernelSpec] | None:
     """The kernels that can serve a call, or None if there may be sizes that none of them takes.
 
     `known` are the sizes by the names of the op's limits. `free` names the one by which kernels are chosen when they run (the number of
-    rows); the limits of the others have to hold for every run.
+    rows); the limits of the others have to hold for every run. A shape that is known whole gets the tuned kernel if there is one, of the
+    ops whose kernels all give the same bits.
     """
+    if free and (tuned := _tuned(op, known)) is not None:
+        return [tuned]
     kept: list[KernelSpec] = []
     most = graph.most(known[free]) if free else 0
     covered = 0  # up to here every size of `free` has a kernel
@@ -62,6 +69,14 @@ def choices(graph: Graph, op: str, known: dict[str, Size], free: str = "") -> li
         if covered >= min(most, _UNBOUNDED):
             return kept
     return None
+
+
+def _tuned(op: str, known: dict[str, Size]) -> KernelSpec | None:
+    from .. import tune
+
+    shape = {name: size for name, size in known.items() if isinstance(size, int)}
+    space = tune.spaces().get(op)
+    return tune.tuned(op, shape) if space is not None and shape.keys() == set(space.sizes) else None
 
 
 def _holds(graph: Graph, name: str, limit: tuple[int | None, int | None], known: dict[str, Size]) -> bool:
@@ -103,14 +118,14 @@ class Library:
     def _kernel(self, spec: KernelSpec) -> str:
         if spec.name not in self._kernels:
             name = self._kernels[spec.name] = self._free_name(spec.name)
-            func = _prim_func(spec.name)
+            func = _prim_func(spec)
             func = tirx.PrimFunc(func.params, _marked(func.body, spec.op), func.ret_type, func.attrs)
             self._builder.add_func(func.with_attr("global_symbol", name), name)
         return self._kernels[spec.name]
 
     def _dispatcher(self, name: str, kernels: list[KernelSpec], free: str, numbers: dict[str, float]) -> tirx.PrimFunc:
         # The first kernel's own parameters: all kernels of an op have the same. Shapes are checked by the kernel that is called.
-        params = list(_prim_func(kernels[0].name).params)
+        params = list(_prim_func(kernels[0]).params)
         tensors = [p for p in params if is_buffer_var(p)]
         missing = [p.name for p in params if not is_buffer_var(p) and p.name not in numbers]
         if missing:

@@ -12,6 +12,6 @@ from __future__ import annotations
 from .database import Database
 from .space import Space, TuneError
 from .spaces import space_of, spaces
-from .tuner import Result, best, compile, spec, tune
+from .tuner import Result, best, compile, spec, tune, tuned
 
-__all__ = ["Database", "Result", "Space", "TuneError", "best", "compile", "space_of", "spaces", "spec", "tune"]
+__all__ = ["Database", "Result", "Space", "TuneError", "best", "compile", "space_of", "spaces", "spec", "tune", "tuned"]

@@ -123,14 +123,20 @@ class Database:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Keeps other writers out: the lock is on the folder, since `compact` replaces the file."""
+        folder = self.path.parent
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = self.path.with_name(f".{self.path.name}.lock").open("a")
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder, os.O_RDONLY)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError("the folder is not writable")
         except OSError as error:
             raise TuneError(f"cannot write the tuning database {self.path}: {error}; set RIGI_TUNED to a folder of your own") from error
-        with lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
 
 def _parse(line: str, where: str) -> tuple[Key, tuple[str, ...], Trials]:
@@ -145,6 +151,10 @@ def _parse(line: str, where: str) -> tuple[Key, tuple[str, ...], Trials]:
 
 
 @cache
+def _open(path: Path) -> Database:
+    return Database(path)
+
+
 def packaged() -> Database:
-    """The database that compilation reads."""
-    return Database()
+    """The database that compilation reads: that of `default_path`."""
+    return _open(default_path())

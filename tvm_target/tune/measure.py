@@ -11,7 +11,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
@@ -104,64 +103,60 @@ def _start_worker() -> None:
 
 
 class Bench:
-    """Worker processes that measure. `processes` = 0 measures in this process."""
+    """Worker processes that measure. `processes` = 0 measures in this process.
+
+    As a context it holds Ctrl-C back: KeyboardInterrupt then comes up between two batches (or at the end), never inside TVM's C++."""
 
     def __init__(self, processes: int | None = None) -> None:
         self.processes = min(os.cpu_count() or 1, 8) if processes is None else processes
         self._pool: ProcessPoolExecutor | None = None
+        self._interrupted = threading.Event()
+        self._handler: Any = None
 
     def __enter__(self) -> Bench:
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGINT, lambda *_: self._interrupted.set())
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+        if failure is None:
+            self.check()
+
+    def check(self) -> None:
+        """Raises the KeyboardInterrupt that was held back."""
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
 
     def measure(self, op: str, wanted: Iterable[Values], shapes: Sequence[Shape]) -> Iterator[list[Measured]]:
-        """Batches of results as they come in, in no order. Raises KeyboardInterrupt after Ctrl-C, between two batches."""
+        """Batches of results as they come in, in no order."""
         todo = list(wanted)
         # Small jobs are cut so that every worker has one.
         size = max(1, min(BATCH, -(-len(todo) // max(1, self.processes))))
         batches = [todo[i : i + size] for i in range(0, len(todo), size)]
-        with _interruptible() as interrupted:
-            if not self.processes:
-                for batch in batches:
-                    yield measure(op, batch, shapes)
-                    _stop_if(interrupted)
-                return
-            running = {self._submit(measure, op, batch, shapes) for batch in batches}
-            try:
-                while running:
-                    done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-                    _stop_if(interrupted)
-            finally:
-                for future in running:
-                    future.cancel()
+        self.check()
+        if not self.processes:
+            for batch in batches:
+                yield measure(op, batch, shapes)
+                self.check()
+            return
+        running = {self._submit(measure, op, batch, shapes) for batch in batches}
+        try:
+            while running:
+                done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+                self.check()
+        finally:
+            for future in running:
+                future.cancel()
 
     def _submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         if self._pool is None:
             # Spawned, not forked: TVM and the device have threads.
             self._pool = ProcessPoolExecutor(self.processes, mp_context=get_context("spawn"), initializer=_start_worker)
         return self._pool.submit(call, *args)
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of raising, since the exception would come up inside TVM's C++."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _stop_if(event: threading.Event) -> None:
-    if event.is_set():
-        raise KeyboardInterrupt

@@ -49,8 +49,11 @@ def tune(
 ) -> Result:
     """Brings the number of configurations measured for a shape to `trials` (all of the space with `exhaustive`, or if it has no more).
 
-    What the database holds is not measured again. Results enter it as they come, so an interruption loses nothing.
-    `progress(done, of, best cycles)` is called at each. Raises TuneError; KeyboardInterrupt after Ctrl-C."""
+    What the database holds is not measured again. Results enter it as they come, so an interruption loses nothing. `bench` is an open one.
+    `progress(done, of, best cycles)` is called at each. Raises TuneError."""
+    if bench is None:
+        with Bench() as bench:
+            return tune(op, shape, trials=trials, exhaustive=exhaustive, bench=bench, database=database, progress=progress, seed=seed)
     start = time.perf_counter()
     space, database = space_of(op), packaged() if database is None else database
     if os.environ.get("RIGI_CHIP") and database.path == packaged_path():
@@ -61,8 +64,6 @@ def tune(
     before = len(known)
     grid = list(dict.fromkeys([default, *space.grid(shape)]))
     wanted = len(grid) if exhaustive else min(trials, len(grid))
-    own = bench is None
-    bench = Bench() if bench is None else bench
 
     def measure(values: list[Values]) -> Trials:
         for batch in bench.measure(op, values, [shape]):
@@ -82,9 +83,10 @@ def tune(
             from .search import search
 
             search(space, shape, known, wanted - len(known), measure, seed)
+    except Exception:
+        bench.check()  # through TVM's C++, an interrupt comes back as another exception
+        raise
     finally:
-        if own:
-            bench.__exit__()
         if len(known) > before:
             database.compact()
     found = database.best(Key.of(space, shape))
@@ -112,12 +114,16 @@ def best(op: str, shape: Given, dtype: str = "bfloat16", database: Database | No
     return None if found is None else found[0]
 
 
-def spec(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> KernelSpec:
-    """The kernel for a shape: with the best configuration known, or the packaged one. Never searches."""
-    space = space_of(op, dtype)
-    shape = space.shape(shape)
+def tuned(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> KernelSpec | None:
+    """The kernel with the best parameters known for a shape; None if it was not tuned. Never searches."""
     known = best(op, shape, dtype, database)
-    return space.spec(tuple(known.values()) if known else space.packaged(shape), name)
+    return None if known is None else space_of(op, dtype).spec(tuple(known.values()), name)
+
+
+def spec(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> KernelSpec:
+    """The kernel for a shape: the tuned one, or the packaged configuration. Never searches."""
+    space = space_of(op, dtype)
+    return tuned(op, shape, dtype, database, name) or space.spec(space.packaged(space.shape(shape)), name)
 
 
 def compile(op: str, shape: Given, dtype: str = "bfloat16", database: Database | None = None, name: str | None = None) -> Any:

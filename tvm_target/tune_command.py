@@ -1,4 +1,4 @@
-"""`rigi tune`."""
+"""`rigi tune`. Outside of `tune`, which needs TVM, so that its help does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from .tuner import Result
+    from .tune.tuner import Result
 
 
 @click.command()
@@ -55,8 +55,8 @@ def tune(
     console = Console(stderr=True)
     try:
         with console.status("loading TVM"):
-            from .space import TuneError
-            from .tuner import tune as run
+            from .tune.space import TuneError
+            from .tune.tuner import tune as run
     except ImportError as error:
         raise click.ClickException(f"tuning needs TVM, which cannot be imported: {error}; install rigi[tvm] (make setup)") from error
     try:
@@ -97,10 +97,10 @@ def _tune(
 ) -> list[Result]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from .database import packaged
-    from .measure import Bench
-    from .space import text
-    from .spaces import space_of
+    from .tune.database import packaged
+    from .tune.measure import Bench
+    from .tune.space import text
+    from .tune.spaces import space_of
 
     results = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"), TimeElapsedColumn())
@@ -128,7 +128,7 @@ def _print(results: list[Result]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from .space import text
+    from .tune.space import text
 
     table = Table("op", "shape", "untuned", "tuned", "gain", "trials", "configuration")
     for r in results:
@@ -141,9 +141,9 @@ def _list(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from .database import packaged
-    from .space import text
-    from .spaces import spaces
+    from .tune.database import packaged
+    from .tune.space import text
+    from .tune.spaces import spaces
 
     database = packaged()
     ops = [{"op": s.op, "dtype": s.dtype, "sizes": s.sizes, "defaults": s.defaults, "parameters": s.parameters} for s in spaces().values()]
