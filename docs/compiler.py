@@ -1,7 +1,7 @@
 """Writes the generated sources in docs/compiler.md: what `inspect_source` prints for three functions.
 
-    python docs/compiler.py            # puts them between the page's markers
-    python docs/compiler.py --check    # writes nothing; fails if the page is not current
+python docs/compiler.py            # puts them between the page's markers
+python docs/compiler.py --check    # writes nothing; fails if the page is not current
 """
 
 from __future__ import annotations

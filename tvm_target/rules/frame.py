@@ -72,7 +72,7 @@ class Frame:
 
     def first(self, value: Value) -> Any:
         """The first element of a value in this turn's slot."""
-        return value.at[tirx.floormod(self.slot, integer(int(value.at.shape[0].value))), 0]
+        return value.at[self.emitter.simplified(tirx.floormod(self.slot, integer(int(value.at.shape[0].value)))), 0]
 
     def block(self, value: Value) -> Any:
         """A value as an operand of its own shape."""

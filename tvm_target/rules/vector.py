@@ -14,8 +14,9 @@ from tvm import tirx
 from tvm.ir import Call, TensorLoad, Var, prim
 
 from .. import dialect as R
+from ..codegen.walk import children
 from ..isa import ACT
-from . import functions
+from . import functions, patterns
 from .frame import Frame, Value, joined
 from .rewrite import dtype_of, find, substitute, uses
 from .stage import Unsupported
@@ -47,6 +48,25 @@ def is_float(dtype: str) -> bool:
     return dtype.startswith(("float", "bfloat"))
 
 
+def _repeated(e: Any) -> list[Any]:
+    """Parts of an expression, larger than one element, that stand in it more than once outside indices."""
+    seen: list[Any] = []
+    again: list[Any] = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, (TensorLoad, Var, prim.IntImm, prim.FloatImm)) or not find(node, TensorLoad):
+            return
+        if any(tvm_ffi.structural_equal(node, other) for other in seen):
+            again.append(node)
+            return
+        seen.append(node)
+        for child in children(node):
+            visit(child)
+
+    visit(e)
+    return again
+
+
 class Vectors:
     """Evaluates expressions on a frame. `load(node, guarded)` brings a TensorLoad in; its results are kept."""
 
@@ -56,6 +76,7 @@ class Vectors:
         self._guards = 0
         self._loaded: list[tuple[Any, Value]] = []
         self._iotas: dict[str, Value] = {}
+        self._repeated: list[Any] | None = None
 
     # ---- instructions
     def emit(self, op: Any, dtype: str, *sources: Value, name: str = "t", shape: str | None = None) -> Value:
@@ -111,7 +132,12 @@ class Vectors:
     # ---- expressions
     def __call__(self, e: Any, into: str | None = None) -> Value:
         """The value of an expression; `into` is the type in which it is wanted."""
+        outermost = self._repeated is None
+        if outermost:
+            self._repeated = _repeated(e)
         value = self._visit(e)
+        if outermost:
+            self._repeated = None
         return value if into is None or value.shape == "imm" else self.cast(value, into)
 
     def _visit(self, e: Any) -> Value:
@@ -125,12 +151,31 @@ class Vectors:
                 self.frame.emitter.simplified(substitute(e, self.frame.outer)) if dtype == "int64" else substitute(e, self.frame.outer),
                 dtype,
             )
+        if any(e.same_as(r) or tvm_ffi.structural_equal(e, r) for r in self._repeated or ()):
+            return self._once(e)
+        return self._computed(e, dtype)
+
+    def _once(self, e: Any) -> Value:
+        """A part of an expression that stands in it several times: computed at the first, kept for the others."""
+        for known, value in self._loaded:
+            if tvm_ffi.structural_equal(known, e):
+                return value
+        value = self._computed(e, dtype_of(e))
+        if value.shape == "imm" or not value.own:
+            return value
+        self.give(e, value)
+        return self._loaded[-1][1]
+
+    def _computed(self, e: Any, dtype: str) -> Value:
         if isinstance(e, Var):
             return self._iota(e)
         if isinstance(e, TensorLoad):
             return self._element(e)
         if isinstance(e, prim.Cast):
             return self._cast(e)
+        formula = patterns.activation(e)
+        if formula is not None:
+            return self.cast(self.act(formula[0], self(formula[1])), stored(dtype))
         if type(e) in _BINARY:
             return self.binary(_BINARY[type(e)], stored(dtype), self(e.a), self(e.b))
         if type(e) in _COMPARE:
