@@ -1,5 +1,6 @@
 """TVM's runtime on the device: tensors, copies, scratch memory of host code, the Relax VM; and their errors."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -119,7 +120,30 @@ def test_a_fault_appears_at_the_next_read_and_goes_away_with_a_reset(compile_ker
     empty, y = tvm.runtime.empty((0,), "float32", DEVICE), tvm.runtime.empty((0,), "float32", DEVICE)
     tensor = tvm.runtime.tensor(np.arange(3), DEVICE)
     executable.mod["kernel"](empty, y, 1)
-    with pytest.raises(RuntimeError, match="kernel kernel, core 0, phase 0, instruction 0 .load.: columns.*rigiDeviceReset"):
-        tensor.numpy()
+    for wait in (tensor.numpy, DEVICE.sync):
+        with pytest.raises(RuntimeError, match="kernel kernel, core 0, phase 0, instruction 0 .load.: columns.*rigiDeviceReset"):
+            wait()
     testing.reset()
     assert tensor.numpy().tolist() == [0, 1, 2]
+
+
+def test_streams() -> None:
+    stream = DEVICE.create_raw_stream()
+    DEVICE.set_raw_stream(stream)
+    try:
+        tensor = tvm.runtime.tensor(np.arange(3), DEVICE)
+        DEVICE.sync(stream)
+        assert tensor.numpy().tolist() == [0, 1, 2]
+    finally:
+        DEVICE.set_raw_stream(0)
+        DEVICE.free_raw_stream(stream)
+
+
+def test_two_devices() -> None:
+    script = """
+        import numpy as np, tvm
+        a = tvm.runtime.tensor(np.arange(1000), tvm.device("ext_dev", 0))
+        b = a.copyto(tvm.device("ext_dev", 1))
+        assert b.device.index == 1 and (b.numpy() == np.arange(1000)).all()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120, env={**os.environ, "RIGI_DEVICES": "2"})

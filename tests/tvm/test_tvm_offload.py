@@ -198,6 +198,13 @@ def test_causal_attention_with_shared_heads(batch: int) -> None:
     check(y, attended(q, k.repeat(2, 2), v.repeat(2, 2), 0.125), 2 * ONE_ULP)
 
 
+def test_a_bound_that_was_not_true_is_an_error() -> None:
+    h = tvm.tirx.Var("h", "int64")
+    made = module(lambda emit, x, w: emit(op.nn.rms_norm(x, w, axes=-1)), ((N, h), BF16), ((h,), BF16), bounds={"h": 32768})
+    with pytest.raises(ValueError, match="the library's kernel for rms_norm takes h up to 32768: state tir_var_upper_bound"):
+        run(made, numbers(2, 32769), numbers(32769))
+
+
 def test_attention_over_an_unbounded_batch_or_without_a_causal_mask_is_left() -> None:
     b = tvm.tirx.Var("b", "int64")
     for mask, batch in (("TopLeft", b), (None, 2)):

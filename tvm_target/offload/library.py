@@ -135,9 +135,11 @@ class Library:
         for spec in reversed(kernels):
             call = tirx.Evaluate(tirx.call_cpacked(self._kernel(spec), *arguments))
             high = spec.limits.get(free, (None, None))[1]
-            body = call if body is None else tirx.IfThenElse(_size(tensors, free) <= high, call, body)
+            body = call if body is None else tirx.IfThenElse(_sizes(tensors)[free] <= high, call, body)
         if free:
-            body = tirx.IfThenElse(_size(tensors, free) > 0, body, None)
+            body = tirx.IfThenElse(_sizes(tensors)[free] > 0, body, None)
+        if asserted := _asserted(kernels, tensors, free):
+            body = tirx.SeqStmt([*asserted, body])
         return tirx.PrimFunc(tensors, body).with_attrs({"global_symbol": name, DISPATCH: True, "op_pattern": 8})
 
 
@@ -158,9 +160,18 @@ def _number(param: Any, value: float) -> Any:
     return prim.FloatImm(kind, float(value)) if kind.startswith("float") else prim.IntImm(kind, int(value))
 
 
-def _size(tensors: list[Any], name: str) -> Any:
-    for tensor in tensors:
-        for size in tensor.shape:
-            if getattr(size, "name", "") == name:
-                return size
-    raise ValueError(f"no size named {name!r} in the kernel's parameters")
+def _sizes(tensors: list[Any]) -> dict[str, Any]:
+    """The sizes in the parameters' shapes by name."""
+    return {size.name: size for tensor in tensors for size in tensor.shape if hasattr(size, "name")}
+
+
+def _asserted(kernels: list[KernelSpec], tensors: list[Any], free: str) -> list[Any]:
+    """Largest sizes that were taken on the word of `tir_var_upper_bound`; the VM does not look at it."""
+    most = {name: high for spec in kernels for name, (_, high) in spec.limits.items() if name != free and high is not None}
+    found = []
+    for name, size in _sizes(tensors).items():
+        if most.get(name, _UNBOUNDED) < _UNBOUNDED:
+            text = f"the library's kernel for {kernels[0].op} takes {name} up to {most[name]}: state tir_var_upper_bound as it is"
+            # The class names its first two arguments the other way round (apache-tvm 0.27).
+            found.append(tirx.AssertStmt(size <= most[name], StringImm("ValueError"), [StringImm(text)]))
+    return found
