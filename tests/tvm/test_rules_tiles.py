@@ -156,7 +156,17 @@ CASES: dict[str, Case] = {
     "one_hot": Case(lambda n: [integers(0, 9, 5, 4)],
                     lambda i: topi.one_hot(i, te.const(1.0, "float32"), te.const(0.0, "float32"), 9, -1, "float32"),
                     lambda i: np.eye(9, dtype="float32")[i]),
-    "int64_moved": Case(lambda n: [integers(-900, 900, 9, 24)], topi.transpose, np.transpose),
+    "int64_moved": Case(lambda n: [integers(-(1 << 62), 1 << 62, 9, 24)], topi.transpose, np.transpose, 0, 0),
+    "int64_joined": Case(
+        lambda n: [integers(-(1 << 62), 1 << 62, n, 5), integers(-(1 << 62), 1 << 62, 3, 5)],
+        lambda x, y: topi.concatenate([x, y], 0),
+        lambda x, y: np.concatenate([x, y], 0), 0, 0, SIZES, ((0, 0),),
+    ),
+    "float64_padded": Case(lambda n: [floats(5, 7, dtype="float64")], lambda x: topi.nn.pad(x, [1, 1], [0, 2], pad_value=0.1),
+                           lambda x: np.pad(x, [(1, 0), (1, 2)], constant_values=0.1), 0, 0),
+    "float64_taken": Case(lambda n: [floats(9, 24, dtype="float64"), integers(0, 24, 10)],
+                    lambda w, i: topi.take(w, i, axis=1, mode="clip"),
+                          lambda w, i: w[:, i], 0, 0),
     # reductions
     "sum": Case(lambda n: [floats(n, 333)], lambda x: topi.sum(x, 1), lambda x: x.sum(1), 1e-4, 1e-4, SIZES, ((0, 0),)),
     "sum_rows": Case(lambda n: [floats(n, 65)], lambda x: topi.sum(x, 0), lambda x: x.sum(0), 1e-4, 1e-4, SIZES, ((0, 0),)),
@@ -234,4 +244,7 @@ def test_a_generic_function_gives_what_the_reference_gives(name: str, module: An
         func_out = str(prim_func(name, case).params[-1].dtype)
         out = np.zeros(want.shape, np.dtype(getattr(ml_dtypes, func_out, func_out)))
         got = testing.run(module, name, *arrays, out, out=[len(arrays)])
+        if not case.rtol:
+            np.testing.assert_array_equal(got, want)
+            continue
         np.testing.assert_allclose(got.astype("float64"), want.astype("float64"), rtol=case.rtol, atol=case.atol, err_msg=f"n = {n}")

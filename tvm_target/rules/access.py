@@ -16,12 +16,12 @@ from dataclasses import replace
 from typing import Any
 
 from tvm import tirx
-from tvm.ir import prim
+from tvm.ir import TensorLoad, prim
 
 from .. import dialect as R
 from .emitter import constant, integer
 from .frame import Frame, Value
-from .rewrite import as_int64, flat_offset, linear, substitute, uses
+from .rewrite import as_int64, find, flat_offset, linear, substitute, uses
 from .stage import Unsupported, flat_indices
 from .vector import Vectors, stored
 
@@ -125,22 +125,34 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
     if not guarded and col is not None and words(buffer) == 1:
         split = linear(flat, [col], frame.emitter.analyzer)
         if split is not None and constant(split[0]) == 1 and uses(split[1], access.axes) and not uses(split[1], [col]):
-            rows = vectors(split[1], "int32")
+            base, which = _parted(split[1], access.axes)
+            rows = vectors(which, "int32")
             if rows.shape == "col":
                 value = frame.new(buffer.name, dtype, "full")
-                source = view(buffer, frame.col_start, integer(1))
+                source = view(buffer, frame.emitter.simplified(base + frame.col_start), integer(1))
                 frame.emitter.add(R.gather(frame.block(value), source, frame.first(rows), frame.rows, frame.cols))
                 frame.drop(rows)
                 return value
+    base, flat = _parted(frame.emitter.simplified(flat), access.axes)
     index = vectors.settled(vectors(flat, "int32"), "int32")
     if words(buffer) == 2:
         index = vectors.emit(R.mul, "int32", index, vectors.imm(2, "int32"))
     value = frame.new(buffer.name, dtype, index.shape)
     target = R.tile(frame.first(value), pitch=1)
-    source = view(buffer, integer(0), integer(1)) if words(buffer) == 1 else R.tile(view(buffer, integer(0), integer(1)), pitch=1)
+    source = R.tile(view(buffer, base, integer(1)), pitch=1)
     frame.emitter.add(R.gather(target, source, frame.first(index), frame.size(index.shape), 1))
     frame.drop(index)
     return value
+
+
+def _parted(e: Any, axes: list[Any]) -> tuple[Any, Any]:
+    """A sum as what is one number for the whole frame, and the rest: the number belongs to the address, the rest fits in 32 bits."""
+    if isinstance(e, prim.Add):
+        (a, b), (c, d) = _parted(e.a, axes), _parted(e.b, axes)
+        return a + c, b + d
+    if uses(e, axes) or find(e, TensorLoad):
+        return integer(0), e
+    return e, integer(0)
 
 
 def _clamped(index: Any, extent: Any, frame: Frame) -> Any:
@@ -205,8 +217,9 @@ def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> No
 def _scattered(vectors: Vectors, access: Access, value: Value, part: int) -> None:
     """A block whose elements lie apart in both directions: element by element, by index."""
     frame, buffer = vectors.frame, access.buffer
-    index = vectors.settled(vectors(access.flat * words(buffer) + part, "int32"), "int32")
-    target = view(buffer, integer(0), integer(1))
+    base, flat = _parted(access.flat, access.axes)
+    index = vectors.settled(vectors(flat * words(buffer), "int32"), "int32")
+    target = view(buffer, base, integer(1), part)
     source = R.tile(frame.first(value), pitch=1)
     frame.emitter.add(R.scatter(R.tile(target, pitch=1), source, frame.first(index), frame.size("full"), 1))
     frame.drop(index)

@@ -107,7 +107,7 @@ def _kernel(
             checks += [tirx.AssertStmt(condition, StringImm("ValueError"), [StringImm(text)]) for condition, text in done.checks]
             emitter.add(done.body)
     body = emitter.take()
-    head = [tirx.AllocBuffer(b) for b in kernel.sram.buffers]
+    head = [*kernel.declarations(), *(tirx.AllocBuffer(b) for b in kernel.sram.buffers)]
     thread = tirx.IterVar(tvm.ir.Range(0, CORES), core, tirx.IterVar.ThreadIndex, "blockIdx.x")
     launch = tirx.AttrStmt(thread, "thread_extent", tirx.const(CORES, "int32"), Emitter.body([*head, *body]))
     workspace = [tirx.AllocBuffer(b) for b in allocated if any(p.writes(b) or p.uses(b) for p in parts)]

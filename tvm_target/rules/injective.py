@@ -18,6 +18,7 @@ from .emitter import constant, integer
 from .rewrite import as_int64, find, is_call, linear, rewrite, substitute
 from .stage import Axis, Stage, Store, Unsupported, bind, coefficients, collapsed, simplified
 from .vector import Vectors, stored
+from .words import as_words
 from .work import Kernel, least, most, units
 
 MAX_PIECES = 32
@@ -30,7 +31,7 @@ def lower(stage: Stage, kernel: Kernel) -> None:
     target = stage.stores[0].buffer
     if any(x.source.same_as(target) for x in stage.loads()):
         raise Unsupported(f"{target.name} is read and written")
-    for piece in pieces(stage, kernel):
+    for piece in pieces(as_words(stage, kernel), kernel):
         _piece(piece, kernel)
 
 

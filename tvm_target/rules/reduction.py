@@ -280,7 +280,9 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
             v, i = part.new("top", value.dtype, shape), part.new("index", "int32", shape)
             emit(R.topk(R.tile(frame.first(v), pitch=1), R.tile(frame.first(i), pitch=1), part.block(value), part.rows, part.cols, 1))
             part.drop(value)
-            emit(R.add(part.block(i), part.block(i), start, *extent))
+            base = vectors.exact(Value("imm", start, "int64"))
+            emit(R.add(part.block(i), part.block(i), part.operand(base, shape), *extent))
+            part.drop(base)
             first = frame.new("first", "uint8", shape)
             with frame.emitter.when(start == 0):
                 emit(R.copy(frame.block(values), part.block(v), *extent))

@@ -18,7 +18,7 @@ from ..codegen.walk import children
 from ..isa import ACT
 from . import functions, patterns
 from .frame import Frame, Value, joined
-from .rewrite import dtype_of, find, substitute, uses
+from .rewrite import as_int64, dtype_of, find, substitute, uses
 from .stage import Unsupported
 
 # TIR's type -> type of a value in SRAM
@@ -81,6 +81,8 @@ class Vectors:
     # ---- instructions
     def emit(self, op: Any, dtype: str, *sources: Value, name: str = "t", shape: str | None = None) -> Value:
         """op(dst, *sources, rows, cols) into a new value; sources that nobody else uses are given back."""
+        if not is_float(dtype):
+            sources = tuple(self.exact(s) for s in sources)
         if all(s.shape == "imm" for s in sources):
             sources = (self.settled(sources[0]), *sources[1:])
         shape = shape or joined([s.shape for s in sources])
@@ -109,18 +111,23 @@ class Vectors:
     def imm(self, number: float, dtype: str = "float32") -> Value:
         return Value("imm", tirx.const(number, dtype), dtype)
 
-    def binary(self, op: Any, dtype: str, a: Value, b: Value) -> Value:
-        return self.emit(op, dtype, self.exact(a), self.exact(b))
-
     def exact(self, value: Value) -> Value:
-        """A whole number that fp32, the type of immediates, cannot hold: as a high part plus a low part. Numbers beyond int32 saturate."""
-        if value.shape != "imm" or is_float(value.dtype) or not isinstance(value.at, prim.IntImm):
+        """A whole number that fp32, the type of immediates, may not hold: as a high part plus a low part. Beyond int32 it saturates."""
+        if value.shape != "imm" or is_float(value.dtype) or value.dtype == "bool":
             return value
-        number = min(max(int(value.at.value), -(1 << 31)), (1 << 31) - 1)
-        if float(np.float32(number)) == number:
-            return self.imm(number, "int32") if number != int(value.at.value) else value
-        high = self.settled(self.imm(number - number % 4096, "int32"), "int32")
-        return self.emit(R.add, "int32", high, self.imm(number % 4096, "int32"))
+        if isinstance(value.at, prim.IntImm):
+            number = min(max(int(value.at.value), -(1 << 31)), (1 << 31) - 1)
+            if float(np.float32(number)) == number:
+                return self.imm(number, "int32") if number != int(value.at.value) else value
+            high, low = self.imm(number - number % 4096, "int32"), self.imm(number % 4096, "int32")
+        else:
+            bound = self.frame.emitter.analyzer.const_int_bound(value.at)
+            if -_EXACT <= bound.min_value and bound.max_value <= _EXACT:
+                return value
+            whole = as_int64(value.at)
+            rest = tirx.floormod(whole, tirx.const(4096, "int64"))
+            high, low = (Value("imm", self.frame.emitter.simplified(e), "int64") for e in (whole - rest, rest))
+        return self.emit(R.add, "int32", self.settled(high, "int32"), low)
 
     def release(self, keep: Value | None = None) -> None:
         """Gives back what was kept for this frame, but for one value."""
@@ -177,11 +184,11 @@ class Vectors:
         if formula is not None:
             return self.cast(self.act(formula[0], self(formula[1])), stored(dtype))
         if type(e) in _BINARY:
-            return self.binary(_BINARY[type(e)], stored(dtype), self(e.a), self(e.b))
+            return self.emit(_BINARY[type(e)], stored(dtype), self(e.a), self(e.b))
         if type(e) in _COMPARE:
-            return self.binary(_COMPARE[type(e)], "uint8", self(e.a), self(e.b))
+            return self.emit(_COMPARE[type(e)], "uint8", self(e.a), self(e.b))
         if type(e) in _BOOLEAN and dtype == "bool":
-            return self.binary(_BOOLEAN[type(e)], "uint8", self(e.a), self(e.b))
+            return self.emit(_BOOLEAN[type(e)], "uint8", self(e.a), self(e.b))
         if isinstance(e, prim.Not):
             return self.emit(R.eq, "uint8", self(e.a), self.imm(0))
         if isinstance(e, (prim.Div, prim.FloorDiv, prim.Mod, prim.FloorMod)):
@@ -201,12 +208,12 @@ class Vectors:
         if shape not in self._iotas:
             start = frame.col_start if shape == "row" else frame.row_start
             target = frame.new(f"{var.name}_is", "int32", shape)
-            bound = frame.emitter.analyzer.const_int_bound(start)
-            far = bound.max_value > _EXACT and not (isinstance(frame.col.extent if shape == "row" else frame.row.extent, prim.IntImm))  # type: ignore[union-attr]
-            frame.emitter.add(R.iota(frame.block(target), *frame.extent(shape), start=0 if far else start))
-            if far:
-                for part in (start - tirx.floormod(start, 4096), tirx.floormod(start, 4096)):
-                    frame.emitter.add(R.add(frame.block(target), frame.block(target), part, *frame.extent(shape)))
+            near = frame.emitter.analyzer.const_int_bound(start).max_value <= _EXACT
+            frame.emitter.add(R.iota(frame.block(target), *frame.extent(shape), start=start if near else 0))
+            if not near:
+                base = self.exact(Value("imm", start, "int64"))
+                frame.emitter.add(R.add(frame.block(target), frame.block(target), frame.operand(base, shape), *frame.extent(shape)))
+                frame.drop(base)
             self._iotas[shape] = Value(shape, target.at, "int32")
         return self._iotas[shape]
 
@@ -240,7 +247,7 @@ class Vectors:
         if is_float(dtype):
             a, b = self(e.a), self(e.b)
             if isinstance(e, prim.Div):
-                return self.binary(R.div, stored(dtype), a, b)
+                return self.emit(R.div, stored(dtype), a, b)
             return functions.modulo(self, a, b, floor=isinstance(e, prim.FloorMod))
         analyzer = self.frame.emitter.analyzer
         positive = not find(e, TensorLoad) and analyzer.can_prove(e.a >= 0) and analyzer.can_prove(e.b > 0)

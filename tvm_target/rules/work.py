@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tvm import tirx
@@ -42,6 +42,17 @@ class Kernel:
     emitter: Emitter
     sram: Sram
     core: Any
+    views: dict[Any, Any] = field(default_factory=dict)
+
+    def words(self, buffer: Any) -> Any:
+        """A buffer of 64-bit elements seen as int32 with a last dimension of two."""
+        if buffer not in self.views:
+            self.views[buffer] = tirx.decl_buffer([*buffer.shape, 2], "int32", f"{buffer.name}_words", scope=buffer.scope())
+        return self.views[buffer]
+
+    def declarations(self) -> list[Any]:
+        """Statements for the head of the kernel."""
+        return [tirx.DeclBuffer(view, data=tirx.buffer_data(buffer)) for buffer, view in self.views.items()]
 
 
 @contextmanager
