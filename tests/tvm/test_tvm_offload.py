@@ -101,6 +101,19 @@ def test_a_product_that_others_need_too_is_kept() -> None:
     assert {"call_linear"} == {gv.name_hint for gv in offload()(made).functions if gv.name_hint.startswith("call")}
 
 
+@pytest.mark.parametrize("rows", [3, 70, 200])
+def test_swiglu_is_one_kernel(rows: int) -> None:
+    def build(emit, x, gate, up):
+        return emit(op.multiply(emit(op.nn.silu(emit(op.linear(x, gate)))), emit(op.linear(x, up))))
+
+    x, gate, up = numbers(rows, 64), numbers(200, 64) / 8, numbers(200, 64) / 8
+    gate, up = gate.astype(x.dtype), up.astype(x.dtype)
+    (y,), ran = run(module(build, ((N, 64), BF16), ((200, 64), BF16), ((200, 64), BF16)), x, gate, up)
+    assert list(ran.values()) == ["linear_swiglu"]
+    g, u = np.matmul(*wide(x, gate.T)), np.matmul(*wide(x, up.T))
+    check(y, g / (1 + np.exp(-g)) * u)
+
+
 def test_constant_weights_may_lie_either_way_and_logits_stay_in_fp32() -> None:
     w = numbers(64, 96)
     made = module(lambda emit, x: emit(op.matmul(x, relax.const(w, BF16), out_dtype=F32)), ((N, 64), BF16))
@@ -142,6 +155,14 @@ def test_rms_norm(form: str) -> None:
     (y,), ran = run(made, x, w)
     assert ran == {"rms_norm": "rms_norm"}
     check(y, normed(x, w, eps))
+
+
+def test_a_product_before_a_norm_is_offloaded_too() -> None:
+    def build(emit, x, w, scale):
+        return emit(op.nn.rms_norm(emit(op.linear(x, w)), scale, axes=-1))
+
+    made = offload()(module(build, ((N, 64), BF16), ((96, 64), BF16), ((96,), BF16)))
+    assert {"call_linear", "call_rms_norm"} < {gv.name_hint for gv in made.functions}
 
 
 def test_the_norm_of_a_sum_gives_both() -> None:

@@ -52,30 +52,40 @@ class Tiling:
         return "all" if self.gn == 1 else "col" if GRID_COLS % self.gn == 0 else ""
 
 
-EPILOGUES = ("none", "bias", "residual", "silu_mul", "float32")
+# swiglu is silu_mul with gate and up as weights of their own, as models have them before a server packs them.
+EPILOGUES = ("none", "bias", "residual", "silu_mul", "float32", "swiglu")
 
 
 def gemm(tiling: Tiling, epilogue: str) -> Any:
     """The kernel of one tiling and epilogue, see EPILOGUES; calling conventions are those of ops/linear."""
     GM, GN, BM, BN, BK = tiling.gm, tiling.gn, tiling.bm, tiling.bn, tiling.bk
-    WEIGHTS = 2 if epilogue == "silu_mul" else 1
+    APART = epilogue == "swiglu"
+    WEIGHTS = 2 if APART or epilogue == "silu_mul" else 1
     STAGES = tiling.stages(WEIGHTS)
     OUT = "float32" if epilogue == "float32" else "bfloat16"
     X_GROUP, W_GROUP = tiling.x_group, tiling.w_group
 
     @T.inline
-    def load_step(X, W, Xs, Ws, slot, m0, bm, n0, bn, n, k0, bk):
+    def load_weight(Ws, slot, h, W, row, bn, k0, bk):
+        if W_GROUP != "":
+            T.evaluate(R.load_multicast(Ws[slot, h * BN, 0], W[row, k0], bn, bk, group=W_GROUP))
+        else:
+            T.evaluate(R.load(Ws[slot, h * BN, 0], W[row, k0], bn, bk))
+
+    @T.inline
+    def load_step(X, W, E, Xs, Ws, slot, m0, bm, n0, bn, n, k0, bk):
         if bm > 0:
             if X_GROUP != "":
                 T.evaluate(R.load_multicast(Xs[slot, 0, 0], X[m0, k0], bm, bk, group=X_GROUP))
             else:
                 T.evaluate(R.load(Xs[slot, 0, 0], X[m0, k0], bm, bk))
         if bn > 0:
-            for h in T.serial(0, WEIGHTS):
-                if W_GROUP != "":
-                    T.evaluate(R.load_multicast(Ws[slot, h * BN, 0], W[h * n + n0, k0], bn, bk, group=W_GROUP))
-                else:
-                    T.evaluate(R.load(Ws[slot, h * BN, 0], W[h * n + n0, k0], bn, bk))
+            if APART:
+                load_weight(Ws, slot, 0, W, n0, bn, k0, bk)
+                load_weight(Ws, slot, 1, E, n0, bn, k0, bk)
+            else:
+                for h in T.serial(0, WEIGHTS):
+                    load_weight(Ws, slot, h, W, h * n + n0, bn, k0, bk)
 
     @T.inline
     def multiply_step(Xs, Ws, Cs, slot, bm, bn, bk, step):
@@ -107,7 +117,7 @@ def gemm(tiling: Tiling, epilogue: str) -> Any:
         elif epilogue == "residual":
             T.evaluate(R.load(Os[o, 0, 0], E[m0, n0 + p * PANEL], bm, pn))
             T.evaluate(R.add(Os[o, 0, 0], Cs[0, 0, p * PANEL], Os[o, 0, 0], bm, pn))
-        elif epilogue == "silu_mul":
+        elif WEIGHTS == 2:
             T.evaluate(R.act("silu", Cs[0, 0, p * PANEL], Cs[0, 0, p * PANEL], bm, pn))
             T.evaluate(R.mul(Os[o, 0, 0], Cs[0, 0, p * PANEL], Cs[1, 0, p * PANEL], bm, pn))
         if epilogue == "float32":
@@ -140,14 +150,14 @@ def gemm(tiling: Tiling, epilogue: str) -> Any:
                     slot: T.let[T.int64] = ((tm * n_tiles + tn) * steps + step) % STAGES
                     k0: T.let[T.int64] = step * BK
                     bk: T.let[T.int64] = T.min(T.int64(BK), k - k0)
-                    load_step(X, W, Xs, Ws, slot, m0, bm, n0, bn, n, k0, bk)
+                    load_step(X, W, E, Xs, Ws, slot, m0, bm, n0, bn, n, k0, bk)
                     if bm > 0 and bn > 0:
                         multiply_step(Xs, Ws, Cs, slot, bm, bn, bk, step)
                 if bm > 0 and bn > 0:
                     for p in T.serial(0, (bn + PANEL - 1) // PANEL):
                         finish_panel(E, Y, Es, Cs, Os, p, m0, bm, n0, bn)
 
-    if epilogue in ("bias", "residual"):
+    if epilogue in ("bias", "residual", "swiglu"):
         bias = epilogue == "bias"
 
         @T.prim_func
@@ -157,7 +167,7 @@ def gemm(tiling: Tiling, epilogue: str) -> Any:
             k = T.int64()
             X = T.match_buffer(x, (m, k), "bfloat16")
             W = T.match_buffer(w, (n, k), "bfloat16")
-            E = T.match_buffer(e, (n,) if bias else (m, n), "bfloat16")
+            E = T.match_buffer(e, (n,) if bias else (n, k) if APART else (m, n), "bfloat16")
             Y = T.match_buffer(y, (m, n), "bfloat16")
             body(X, W, E, Y, m, n, k)
 
@@ -190,11 +200,12 @@ TABLE: list[tuple[str, Tiling, dict[str, list[int]]]] = [
 NAMES = {"none": "linear", "bias": "linear_bias", "residual": "linear_residual", "silu_mul": "linear_silu_mul", "float32": "linear_f32"}
 
 
-def _specs() -> list[KernelSpec]:
+def specs_of(names: dict[str, str]) -> list[KernelSpec]:
+    """The kernels of the table for some epilogues, each with the name of its op."""
     specs = []
-    for epilogue, op in NAMES.items():
+    for epilogue, op in names.items():
         for name, tiling, limits in TABLE:
-            if epilogue == "silu_mul" and tiling.bn > PANEL:  # two accumulators to a tile: half the columns, in whole panels
+            if epilogue in ("silu_mul", "swiglu") and tiling.bn > PANEL:  # two accumulators to a tile: half the columns, in whole panels
                 tiling = replace(tiling, bn=tiling.bn // 2 // PANEL * PANEL)
             specs.append(
                 KernelSpec(
@@ -209,4 +220,4 @@ def _specs() -> list[KernelSpec]:
     return specs
 
 
-KERNELS = _specs()
+KERNELS = specs_of(NAMES)

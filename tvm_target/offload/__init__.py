@@ -18,12 +18,13 @@ import tvm
 from tvm import relax
 
 from . import attention, matmul, norm
-from .emitter import Emit, Emitter, add_functions
+from .emitter import Emit, Emitter, Plan, add_functions
 from .graph import Graph, bindings
 from .library import Library
 
 # In this order; each gives the variables it computes another way, or None.
-RECOGNIZERS: list[Callable[[Graph, relax.Var], dict[relax.Var, Emit] | None]] = [
+RECOGNIZERS: list[Callable[[Graph, relax.Var], Plan | None]] = [
+    matmul.swiglu,
     matmul.linear_with,
     matmul.linear_rounded,
     matmul.linear,
@@ -69,23 +70,14 @@ def offload() -> tvm.ir.transform.Pass:
 
 def _plan(graph: Graph) -> dict[int, Emit]:
     variables = [b.var for b in bindings(graph.func) if isinstance(b, relax.VarBinding)]
-    found = attention.rotations(graph, variables)
+    plan: Plan = attention.rotations(graph, variables)
+    done = {var.__chandle__() for var in plan}
     # From the end, so that the largest patterns are found first and what lies inside them is left out.
-    inside: set[int] = set()
-    plan = {var.__chandle__(): emit for var, emit in found.items()}
     for var in reversed(variables):
-        if var.__chandle__() in plan or var.__chandle__() in inside:
-            continue
-        for recognize in RECOGNIZERS:
-            result = recognize(graph, var)
-            if result is not None:
-                plan |= {v.__chandle__(): emit for v, emit in result.items()}
-                inside |= _inner(graph, var)
+        for recognize in RECOGNIZERS if var.__chandle__() not in done else ():
+            found = recognize(graph, var)
+            if found is not None:
+                plan |= found
+                done |= {v.__chandle__() for v in found}
                 break
-    return plan
-
-
-def _inner(graph: Graph, var: relax.Var) -> set[int]:
-    """The product that went into its only user."""
-    value = graph.value(var)
-    return {a.__chandle__() for a in value.args if graph.only_here(a) and graph.call(a, "matmul") is not None}
+    return {var.__chandle__(): emit for var, emit in plan.items() if emit is not None}

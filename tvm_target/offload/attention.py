@@ -7,12 +7,10 @@ from typing import Any
 from tvm import relax
 from tvm.ir import prim
 
-from .emitter import Emit, Emitter
+from .emitter import Emit, Emitter, Plan
 from .graph import Expr, Graph, dtype, equal, product, shape, sizes
 from .library import choices
 from .matmul import BF16
-
-Plan = dict[relax.Var, Emit]
 
 
 def attention(graph: Graph, var: relax.Var) -> Plan | None:

@@ -13,6 +13,7 @@ from .graph import Expr, Graph, Size, dtype, equal, product, sizes
 from .library import Library
 
 Emit = Callable[["Emitter"], Expr]
+Plan = dict[relax.Var, Emit | None]  # values to be computed another way; None: one that goes into another of them
 
 
 class Emitter:

@@ -24,10 +24,10 @@ _UNBOUNDED = 1 << 31
 @cache
 def specs() -> dict[str, list[KernelSpec]]:
     """All kernels by op, in table order."""
-    from .tables import TABLES
+    from .unpackaged import UNPACKAGED
 
     found: dict[str, list[KernelSpec]] = {}
-    for spec in [f.spec for f in discover()] + TABLES:
+    for spec in [f.spec for f in discover()] + UNPACKAGED:
         found.setdefault(spec.op, []).append(spec)
     return found
 

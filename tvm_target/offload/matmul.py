@@ -1,4 +1,4 @@
-"""Products with a weight, and what a linear layer does to them at once: `linear`, `linear_f32`, `linear_bias`, `linear_residual`."""
+"""Products with a weight, and what a layer does to them at once: `linear`, `linear_f32`, `linear_bias`, `linear_residual`, `linear_swiglu`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from tvm import relax
 from tvm.ir import Call, GenericConst
 
-from .emitter import Emit, Emitter
+from .emitter import Emit, Emitter, Plan
 from .graph import Expr, Graph, dtype, equal, product, sizes
 from .graph import shape as known_shape
 from .library import choices
@@ -64,7 +64,7 @@ def _product(graph: Graph, expr: Expr, out: str) -> Product | None:
     return found if found is not None and found.fits and found.out == out else None
 
 
-def linear(graph: Graph, var: relax.Var) -> dict[relax.Var, Emit] | None:
+def linear(graph: Graph, var: relax.Var) -> Plan | None:
     """x w^T, in bf16 or left in fp32."""
     for op, out in (("linear", BF16), ("linear_f32", "float32")):
         found = _product(graph, var, out)
@@ -73,16 +73,16 @@ def linear(graph: Graph, var: relax.Var) -> dict[relax.Var, Emit] | None:
     return None
 
 
-def linear_rounded(graph: Graph, var: relax.Var) -> dict[relax.Var, Emit] | None:
+def linear_rounded(graph: Graph, var: relax.Var) -> Plan | None:
     """A product in fp32 that is only wanted in bf16: one rounding either way."""
     call = graph.call(var, "astype")
     if call is None or dtype(call) != BF16 or not graph.only_here(call.args[0]):
         return None
     found = _product(graph, call.args[0], "float32")
-    return None if found is None else {var: found.emit("linear", BF16)}
+    return None if found is None else {var: found.emit("linear", BF16), call.args[0]: None}
 
 
-def linear_with(graph: Graph, var: relax.Var) -> dict[relax.Var, Emit] | None:
+def linear_with(graph: Graph, var: relax.Var) -> Plan | None:
     """x w^T + bias, or + a tensor of the result's shape. The sum is rounded once, where Relax's two steps round twice."""
     call = graph.call(var, "add")
     if call is None:
@@ -94,7 +94,21 @@ def linear_with(graph: Graph, var: relax.Var) -> dict[relax.Var, Emit] | None:
             continue
         assert found.shape is not None
         if len(shape) == 1 and equal(shape[0], found.shape[-1]):
-            return {var: found.emit("linear_bias", BF16, lambda _emitter, bias=other: bias)}
+            return {var: found.emit("linear_bias", BF16, lambda _emitter, bias=other: bias), term: None}
         if equal(shape, found.shape):
-            return {var: found.emit("linear_residual", BF16, lambda emitter, residual=other: emitter.rows(residual))}
+            return {var: found.emit("linear_residual", BF16, lambda emitter, residual=other: emitter.rows(residual)), term: None}
+    return None
+
+
+def swiglu(graph: Graph, var: relax.Var) -> Plan | None:
+    """silu(x gate^T) * (x up^T), with one rounding."""
+    call = graph.call(var, "multiply")
+    for first, second in ((call.args[0], call.args[1]), (call.args[1], call.args[0])) if call is not None else ():
+        silu = graph.call(first, "nn.silu")
+        if silu is None or not all(graph.only_here(x) for x in (first, silu.args[0], second)):
+            continue
+        gate, up = _product(graph, silu.args[0], BF16), _product(graph, second, BF16)
+        if gate is None or up is None or not gate.x.same_as(up.x) or not equal(gate.shape or [], up.shape or [0]):
+            continue
+        return {var: gate.emit("linear_swiglu", BF16, lambda _emitter, up=up.weight: up), first: None, silu.args[0]: None, second: None}
     return None

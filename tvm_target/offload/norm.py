@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from .emitter import Emit, Emitter
+from .emitter import Emit, Emitter, Plan
 from .graph import Expr, Graph, dtype, equal, product, shape, sizes
 from .library import choices
 from .matmul import BF16, linear_with
-
-Plan = dict[relax.Var, Emit]
 
 
 def rms_norm(graph: Graph, var: relax.Var) -> Plan | None:

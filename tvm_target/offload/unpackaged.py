@@ -1,4 +1,5 @@
-"""What the attention kernel asks for besides tensors, when there is no paged cache: tables of a batch of whole sequences."""
+"""Kernels that compiled models need and servers do not: tables of a batch of whole sequences, which the attention kernel asks for where
+there is no paged cache, and SwiGLU with gate and up apart. They are built into models only, not packaged."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from tvm_target import dialect as R
+from tvm_target.kernels import gemm
 from tvm_target.package import KernelSpec
 
 CHUNK = 4096
@@ -52,4 +54,7 @@ def attention_tables() -> Any:
     return kernel
 
 
-TABLES = [KernelSpec("attention_tables", "attention_tables", "int64", attention_tables)]
+UNPACKAGED = [
+    KernelSpec("attention_tables", "attention_tables", "int64", attention_tables),
+    *gemm.specs_of({"swiglu": "linear_swiglu"}),
+]
