@@ -102,7 +102,7 @@ class ExprPrinter:
         if isinstance(e, prim.Not):
             return f"!{self(e.a, _UNARY)}", _UNARY
         if isinstance(e, prim.BitwiseNot):
-            return f"~{self(e.a, _UNARY)}", _UNARY
+            return self._narrowed(f"~{self(e.a, _UNARY)}", _UNARY, dtype_of(e))
         if isinstance(e, prim.Select):
             return self._choice(e.condition, e.true_value, e.false_value)
         if isinstance(e, prim.Let):
@@ -214,7 +214,7 @@ class ExprPrinter:
         if name in _CALL_BINARY:
             return self._narrowed(f"({self(e.args[0], 14)} {_CALL_BINARY[name]} {self(e.args[1], 14)})", _ATOM, dtype_of(e))
         if name == "bitwise_not":
-            return f"~{self(e.args[0], _UNARY)}", _UNARY
+            return self._narrowed(f"~{self(e.args[0], _UNARY)}", _UNARY, dtype_of(e))
         if name in _MATH:
             return f"std::{name}({', '.join(self(a) for a in e.args)})", _ATOM
         if name in ("exp10", "rsqrt", "sigmoid"):

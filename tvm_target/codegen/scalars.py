@@ -11,7 +11,7 @@ from .context import bits_of
 
 # exponent and mantissa bits of the floats below fp32 that bf16's shift does not cover
 _SMALL = {"float16": (5, 10), "float8_e4m3fn": (4, 3), "float8_e5m2": (5, 2)}
-_STORED = {"bfloat16": "uint16_t", "float32": "float", "float64": "double", "bool": "uint8_t"}
+_STORED = {"bfloat16": "uint16_t", "float32": "float", "float64": "double", "bool": "uint8_t", "float8_e8m0fnu": "uint8_t"}
 
 
 def ctype(dtype: str) -> str:
@@ -37,6 +37,8 @@ def widened(dtype: str, text: str) -> str:
     """An element's bits to a number."""
     if dtype == "bfloat16":
         return f"widen_bf16({text})"
+    if dtype == "float8_e8m0fnu":
+        return f"widen_e8m0({text})"
     if dtype in _SMALL:
         return f"widen_small<{_SMALL[dtype][0]}, {_SMALL[dtype][1]}>({text})"
     return f"({text} != 0)" if dtype == "bool" else text
@@ -95,6 +97,8 @@ T to_int(double x) {  // truncates; NaN gives 0, and what does not fit in 32 or 
   return static_cast<T>(x < -limit ? (limit == 0x1p31 ? INT32_MIN : INT64_MIN) : static_cast<int64_t>(x));
 }""",
     "widen_bf16": "inline float widen_bf16(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }",
+    "widen_e8m0": """\
+inline float widen_e8m0(uint8_t bits) { return bits == 255 ? NAN : std::ldexp(1.0F, bits - 127); }  // a power of two""",
     "round_bf16": """\
 inline float round_bf16(float x) {  // to nearest even; a NaN stays one
   const uint32_t bits = __builtin_bit_cast(uint32_t, x);

@@ -63,9 +63,18 @@ class Access:
             self.start = frame.emitter.simplified(base + self.row_step * frame.row_start + self.col_step * frame.col_start)
 
     def inside(self) -> bool:
-        """Whether the indices provably stay in the buffer."""
+        """Whether the access provably stays in the buffer: each index does, or the place that they name. (Axes that move along
+        neighbouring dimensions together are one axis here, whose index of the last dimension counts through the others.)"""
         prove = self.frame.emitter.analyzer.can_prove
-        return all(prove(i >= 0) and prove(i < n) for i, n in zip(self.indices, self.buffer.shape))
+        pairs = [*zip(self.indices, self.buffer.shape)]
+        return all(prove(i >= 0) and prove(i < n) for i, n in pairs) or prove(self.flat >= 0) and prove(self.flat < self.elements())
+
+    def elements(self) -> Any:
+        """How many elements the buffer has."""
+        product = integer(1)
+        for n in self.buffer.shape:
+            product = product * n
+        return self.frame.emitter.simplified(product)
 
 
 def load(vectors: Vectors, e: Any, guarded: bool) -> Value:
@@ -118,9 +127,7 @@ def _affine(frame: Frame, access: Access) -> Value | None:
 def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
     frame, buffer = vectors.frame, access.buffer
     dtype = stored(str(buffer.dtype))
-    flat = access.flat
-    if guarded or not access.affine:
-        flat = flat_offset(buffer, [_clamped(i, n, frame) for i, n in zip(access.indices, buffer.shape)] if guarded else access.indices)
+    flat = _clamped(access.flat, access.elements(), frame) if guarded else access.flat
     col = frame.col.var if frame.col is not None else None
     if not guarded and col is not None and words(buffer) == 1:
         split = linear(flat, [col], frame.emitter.analyzer)

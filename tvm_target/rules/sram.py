@@ -14,6 +14,14 @@ from tvm import DataType, tirx
 SLOTS = 4
 SCOPE = "shared.sram"
 
+LINE = 64  # bytes: where a block may begin
+
+
+def _lines(elements: int, dtype: str) -> int:
+    """So many elements, or a few more, that the next block begins at a line."""
+    whole = LINE * 8 // DataType(dtype).bits
+    return -(-elements // whole) * whole
+
 
 class Sram:
     """`sizes` maps a size class ("one", "row", "col", "full") to elements a block."""
@@ -30,7 +38,7 @@ class Sram:
         return other
 
     def take(self, name: str, dtype: str, size: str) -> Any:
-        elements = self.sizes[size]
+        elements = _lines(self.sizes[size], dtype)
         waiting = self._free.get((dtype, self.slots, elements))
         if waiting:
             return waiting.pop()
@@ -53,4 +61,4 @@ class Sram:
 
     @property
     def bytes(self) -> int:
-        return sum(-(-prod(int(n.value) for n in b.shape) * DataType(str(b.dtype)).bits // 8 // 64) * 64 for b in self.buffers)
+        return sum(-(-prod(int(n.value) for n in b.shape) * DataType(str(b.dtype)).bits // 8 // LINE) * LINE for b in self.buffers)
