@@ -28,7 +28,7 @@ from .compiler import cache_dir, compiler_version, find_compiler, header_hash, k
 from .pipeline import PRE_LOWERING, is_rigi
 
 MOST_CONSTANTS = 32 << 20
-LEAST_SECONDS = 3.0
+LEAST_SECONDS = 1.5
 _HERE = Path(__file__).parent
 
 
