@@ -159,4 +159,11 @@ class Bench:
         if self._pool is None:
             # Spawned, not forked: TVM and the device have threads.
             self._pool = ProcessPoolExecutor(self.processes, mp_context=get_context("spawn"), initializer=_start_worker)
-        return self._pool.submit(call, *args)
+        if self._handler is None:
+            return self._pool.submit(call, *args)
+        # A worker that starts with the signal ignored never sees a Ctrl-C, not even while it imports TVM.
+        mine = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return self._pool.submit(call, *args)
+        finally:
+            signal.signal(signal.SIGINT, mine)

@@ -65,15 +65,19 @@ def tune(
     grid = list(dict.fromkeys([default, *space.grid(shape)]))
     wanted = len(grid) if exhaustive else min(trials, len(grid))
 
+    def show() -> None:
+        if progress is not None:
+            progress(len(known), wanted, min((c for c in known.values() if c is not None), default=None))
+
     def measure(values: list[Values]) -> Trials:
         for batch in bench.measure(op, values, [shape]):
             results: Trials = {m.values: m.cycles[0] for m in batch}
             database.add(space, shape, results)
             known.update(results)
-            if progress is not None:
-                progress(len(known), wanted, min((c for c in known.values() if c is not None), default=None))
+            show()
         return known
 
+    show()
     try:
         if default not in known:
             measure([default])
