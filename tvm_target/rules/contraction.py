@@ -117,6 +117,8 @@ def _emit(
     turned = _contiguous(b, k, stage, kernel) or not _contiguous(b, n, stage, kernel)  # B as [N, K]
     sums = "int32" if a.dtype == "int8" else "float32"
     side, long = (TILE, STEP) if a.native else (SPLIT_TILE, SPLIT_STEP)
+    room = kernel.sram.sizes["full"]  # smaller where the kernel's other stages, or epilogues, need the scratchpad
+    side = min(side, 256 if room >= 32768 else 128 if room >= 4096 else 64)
     sizes = {"one": 16, "row": max(long, side), "col": max(long, side), "full": side * max(side, long)}
     scratch = kernel.sram.sized(sizes, SLOTS)
     # Outside, a window is a block of C, and its vectors are no longer than its sides.
