@@ -1,4 +1,4 @@
-"""Products with a weight, and what a layer does to them at once: `linear`, `linear_f32`, `linear_bias`, `linear_residual`, `linear_swiglu`."""
+"""Products with a weight and what a layer does to them at once: `linear` and `linear_f32`, `_bias`, `_residual`, `_swiglu`."""
 
 from __future__ import annotations
 
