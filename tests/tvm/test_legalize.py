@@ -75,8 +75,11 @@ def stable(x: np.ndarray, descending: bool) -> np.ndarray:
     return n - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
 
 
-@pytest.mark.parametrize("descending", (False, True))
-@pytest.mark.parametrize("dtype", ("float32", "bfloat16", "float16", "int32", "int64", "int8", "uint8", "bool"))
+@pytest.mark.parametrize(
+    ("dtype", "descending"),
+    [(d, False) for d in ("float32", "bfloat16", "float16", "int32", "int64", "int8", "bool")]
+    + [(d, True) for d in ("float32", "int64", "uint8")],
+)
 def test_sort_and_argsort(dtype, descending):
     def build(x):
         return relax.Tuple([op.sort(x, descending=descending), op.argsort(x, descending=descending, dtype="int64")])
@@ -106,7 +109,7 @@ def test_topk_along_any_axis(dtype, largest):
     run = compiled(lambda x: op.topk(x, k=3, axis=1, largest=largest, dtype="int64"), [("a", "n", 4)], [dtype])
     assert not run.loops
     for a, n in ((1, 3), (2, 17), (1, 4000)):
-        x = sample((a, n, 4), "int32" if dtype == "int64" else dtype, n).astype(type_of(dtype))
+        x = sample((a, n, 4), dtype, n)
         values, places = run(x)
         expected = np.swapaxes(stable(np.swapaxes(x, 1, 2), largest), 1, 2)[:, :3]
         np.testing.assert_array_equal(places, expected)
@@ -180,8 +183,7 @@ def test_scatter_elements(dtype):
         assert not run.loops
         for m, n, k in ((6, 5, 1), (9, 31, 4), (700, 5, 6)):
             rng = np.random.default_rng(k)
-            small = "int32" if dtype == "int64" else dtype
-            x, u = sample((m, n), small, 1).astype(type_of(dtype)), sample((k, 5), small, 2).astype(type_of(dtype))
+            x, u = sample((m, n), dtype, 1), sample((k, 5), dtype, 2)
             i = rng.permuted(np.tile(np.arange((m, n)[axis]), (20, 1)), axis=1)[: max(k, 5), : max(k, 5)]
             i = (i[:k, :5] if axis else i[:5, :k].T).astype("int64")
             i[0] -= (m, n)[axis]

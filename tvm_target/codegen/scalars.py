@@ -58,7 +58,7 @@ def is_small_float(dtype: str) -> bool:
 def written(dtype: str, at: str, value: str) -> str:
     """The statement that writes an element in SRAM at byte `at`."""
     if dtype.startswith("float") and dtype != "float64" or dtype in ("bfloat16", "int8", "uint8"):
-        return f"put(core, {at}, {DTYPES[dtype][0]}, {f'static_cast<int8_t>({value})' if dtype == 'int8' else value});"
+        return f"put(core, {at}, {DTYPES[dtype][0]}, {f'static_cast<{dtype}_t>({value})' if dtype in ('int8', 'uint8') else value});"
     if dtype == "bool":
         return f"put(core, {at}, RIGI_U8, {value});"
     return f"put_bits(core, {at}, static_cast<{stored(dtype)}>({value}));"

@@ -171,29 +171,36 @@ def row_kernel(dtype: str, function: str, exclusive: bool) -> tirx.PrimFunc:
     return kernel
 
 
-def _scan(function: str, plain: Any) -> Legalize:
+PLAIN = {"sum": topi.cumsum, "prod": topi.cumprod}
+
+
+def scanned(bb: relax.BlockBuilder, x: Any, function: str, axis: int | None, target: str, exclusive: bool = False) -> Any:
+    """The scan of x along `axis`, or of all its elements in their order, as `target`."""
+    source = dtype_of(x)
+    if "float64" in (source, target):
+        return bb.call_te(PLAIN[function], x, axis, target, exclusive)
+    computed = "float32" if "float" in source or "float" in target else "int32"
+    shape = shape_of(x)
+    x = cast(bb, x, computed)
+    if axis is None:
+        shape, axis = [product(shape)], 0
+    axis %= max(len(shape), 1)
+    outer, inner = product(shape[:axis]), product(shape[axis + 1 :])
+    if static(inner) == 1:
+        block, kernel = [outer, shape[axis]], row_kernel(computed, function, exclusive)
+    else:
+        block, kernel = [outer, shape[axis], inner], column_kernel(computed, function, exclusive)
+    (y,) = call(bb, kernel, f"cum{function}", [reshape(bb, x, block)], [(block, computed)])
+    return cast(bb, reshape(bb, y, shape), target)
+
+
+def _scan(function: str) -> Legalize:
     def legalize(bb: relax.BlockBuilder, op: relax.Call) -> Any:
         x, attrs = op.args[0], op.attrs
-        source, target = dtype_of(x), str(attrs.dtype) if attrs.dtype is not None else dtype_of(x)
-        axis = int(attrs.axis) if attrs.axis is not None else None
-        exclusive = bool(attrs.exclusive)
-        if "float64" in (source, target):
-            return bb.call_te(plain, x, axis, target, exclusive)
-        computed = "float32" if "float" in source or "float" in target else "int32"
-        shape = shape_of(x)
-        x = cast(bb, x, computed)
-        if axis is None:
-            shape, axis = [product(shape)], 0
-        axis %= max(len(shape), 1)
-        outer, inner = product(shape[:axis]), product(shape[axis + 1 :])
-        if static(inner) == 1:
-            block, kernel = [outer, shape[axis]], row_kernel(computed, function, exclusive)
-        else:
-            block, kernel = [outer, shape[axis], inner], column_kernel(computed, function, exclusive)
-        (y,) = call(bb, kernel, f"cum{function}", [reshape(bb, x, block)], [(block, computed)])
-        return cast(bb, reshape(bb, y, shape), target)
+        target = str(attrs.dtype) if attrs.dtype is not None else dtype_of(x)
+        return scanned(bb, x, function, int(attrs.axis) if attrs.axis is not None else None, target, bool(attrs.exclusive))
 
     return legalize
 
 
-OPS: dict[str, Legalize] = {"relax.cumsum": _scan("sum", topi.cumsum), "relax.cumprod": _scan("prod", topi.cumprod)}
+OPS: dict[str, Legalize] = {"relax.cumsum": _scan("sum"), "relax.cumprod": _scan("prod")}

@@ -8,6 +8,7 @@ from tvm import relax, te, tirx
 from tvm.ir import prim
 
 from .common import Legalize, cast, dtype_of, product, reshape, shape_of
+from .scan import scanned
 
 
 def _count(x: te.Tensor, edges: te.Tensor, right: bool) -> te.Tensor:
@@ -38,7 +39,7 @@ def _multinomial(bb: relax.BlockBuilder, op: relax.Call) -> Any:
     """The first category whose share of [0, 1), laid end to end with those before it, holds the sample."""
     share, sample, row = op.args
     k, categories = shape_of(sample)[0], shape_of(share)[1]
-    ends = bb.emit(relax.op.cumsum(share, axis=1))
+    ends = scanned(bb, share, "sum", 1, dtype_of(share))
     own = bb.emit(relax.op.take(ends, reshape(bb, row, [k]), axis=0))
     places = bb.emit_te(_count, cast(bb, reshape(bb, sample, [k]), dtype_of(share)), own, True)
     bounded = bb.emit_te(_at_most, places, categories - 1)
