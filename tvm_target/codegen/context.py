@@ -37,7 +37,7 @@ def bits_of(dtype: str) -> int:
         return DTYPES[dtype][1]
     if dtype == "bool":
         return 8
-    return int(re.sub(r"\D", "", dtype))
+    return int(re.search(r"\d+", dtype)[0])  # type: ignore[index]
 
 
 @dataclass
