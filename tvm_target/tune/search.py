@@ -175,6 +175,11 @@ def _seed(database: Any, task: Any, space: Space, known: Trials, clock: float) -
         database.commit_tuning_record(ms.database.TuningRecord(sch.trace, workload, [cycles / clock], task.target, None))
 
 
+def promising(space: Space, known: Trials, rest: list[Values], count: int) -> list[Values]:
+    """The `count` configurations of `rest` with the best scores."""
+    return [rest[i] for i in np.argsort(-scores(space, known, rest), kind="stable")[:count]]
+
+
 def scores(space: Space, known: Trials, wanted: list[Values]) -> np.ndarray:
     """How promising configurations are, from a Gaussian process over the logarithms of parameters and cycles (high is good: few cycles, or
     far from everything measured). A few dozen points need no more."""

@@ -84,9 +84,11 @@ def tune(
         if exhaustive or wanted == len(grid):
             measure([values for values in grid if values not in known])
         elif len(known) < wanted:
-            from .search import search
+            from .search import promising, search
 
             search(space, shape, known, wanted - len(known), measure, seed)
+            # MetaSchedule proposes some twice: what is left of the trials goes to the best that the model sees.
+            measure(promising(space, known, [values for values in grid if values not in known], wanted - len(known)))
     except Exception:
         bench.check()  # through TVM's C++, an interrupt comes back as another exception
         raise
