@@ -24,7 +24,6 @@ from tvm.ir import Call, Op
 from tvm.ir.transform import Pass
 from tvm.s_tir import SBlock, SBlockRealize
 
-from . import legalize_nn
 from .legalize import LEGALIZE_MAP
 from .offload import offload
 from .pipeline import is_generic, is_rigi
@@ -33,7 +32,7 @@ from .relax_errors import check_operators, legalize
 NAME = "rigi"
 
 # Name of a Relax op -> (block builder, call) -> expression: before TVM's own legalization.
-LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = {**LEGALIZE_MAP, **legalize_nn.LEGALIZE}
+LEGALIZE: dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]] = dict(LEGALIZE_MAP)
 
 
 _OPAQUE = 8  # relax's OpPatternKind

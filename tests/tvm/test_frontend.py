@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tvm import relax
 
 from tvm_target.frontend import from_torch
-from tvm_target.legalize_nn import LEGALIZE
+from tvm_target.legalize import LEGALIZE_MAP
 
 DEVICE = tvm.device("ext_dev")
 ROWS = torch.export.Dim("rows", min=1, max=256)
@@ -129,7 +129,7 @@ def test_windows_are_refused_by_name() -> None:
     with builder.function("main", [x]):
         builder.emit_func_output(builder.emit(relax.op.nn.attention(x, x, x, causal_mask="TopLeft", window_size=4)))
     with pytest.raises(Exception, match="nn.attention with window_size 4"):
-        relax.transform.LegalizeOps(LEGALIZE)(builder.finalize())
+        relax.transform.LegalizeOps(LEGALIZE_MAP)(builder.finalize())
 
 
 class Slices(nn.Module):

@@ -64,4 +64,4 @@ def _attention(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return builder.call_te(_context, weights, value, primfunc_name_hint="attention_context")
 
 
-LEGALIZE = {"relax.nn.attention": _attention, "relax.nn.attention_bias": _attention}
+OPS = {"relax.nn.attention": _attention, "relax.nn.attention_bias": _attention}
