@@ -25,8 +25,8 @@ from .emitter import constant, integer
 from .frame import Frame, Value
 from .injective import length
 from .reduction import finish, loops, term
-from .rewrite import dtype_of, find, uses
-from .stage import Axis, Stage, Unsupported, coefficients, collapsed
+from .rewrite import dtype_of, find, flat_offset, linear, rewrite, substitute, uses
+from .stage import Axis, Stage, Unsupported, bind, coefficients, collapsed, flat_indices
 from .vector import Vectors, stored
 from .work import Kernel, least, units
 
@@ -61,6 +61,7 @@ def lower(stage: Stage, kernel: Kernel) -> None:
     if kind is not prim.Add or not isinstance(start, (prim.IntImm, prim.FloatImm)) or float(start.value) != 0:
         raise Unsupported("no sum from zero")
     a, b = _factors(body)
+    stage, a, b = _one_sum(stage, a, b, kernel)
     m_axes = [x for x in stage.spatial if uses(a.body, [x.var]) and not uses(b.body, [x.var])]
     n_axes = [x for x in stage.spatial if uses(b.body, [x.var]) and not uses(a.body, [x.var])]
     if not m_axes or not n_axes:
@@ -99,6 +100,41 @@ def _narrow(e: Any) -> Any:
     while isinstance(e, prim.Cast) and dtype_of(e.value) in NATIVE and dtype_of(e) in ("float32", "int32"):
         e = e.value
     return e
+
+
+def _one_sum(stage: Stage, a: Factor, b: Factor, kernel: Kernel) -> tuple[Stage, Factor, Factor]:
+    """Several summed axes as one, if one operand walks them as one, as a convolution its weights: the other gathers rows by index."""
+    axes = stage.reduction
+    if len(axes) < 2:
+        return stage, a, b
+    variables = [x.var for x in axes]
+    total: Any = integer(1)
+    for x in axes:
+        total = total * x.extent
+    k = Axis(tirx.Var("_".join(v.name for v in variables), "int64"), kernel.emitter.simplified(total), reduce=True)
+    for together, apart in ((a, b), (b, a)):
+        loads = {}
+        for x in find(together.body, TensorLoad):
+            steps = linear(flat_offset(x.source, list(x.indices)), variables, kernel.emitter.analyzer)
+            if steps is None or constant(steps[len(axes) - 1]) != 1 or not _nested(axes, steps, kernel):
+                break
+            loads[x] = tirx.BufferLoad(x.source, flat_indices(x.source, steps[-1] + k.var))
+        else:
+            values, rest = {}, k.var
+            for x in reversed(axes):
+                values[x.var] = tirx.floormod(rest, x.extent) if x is not axes[0] else rest
+                rest = tirx.floordiv(rest, x.extent)
+            joined = replace(stage, axes=[*stage.spatial, k])
+            bind(joined, kernel.emitter.analyzer)
+            one = replace(together, body=rewrite(together.body, lambda e: loads.get(e) if isinstance(e, TensorLoad) else None))  # noqa: B023
+            other = replace(apart, body=substitute(apart.body, values))
+            return (joined, one, other) if together is a else (joined, other, one)
+    return stage, a, b
+
+
+def _nested(axes: list[Axis], steps: list[Any], kernel: Kernel) -> bool:
+    pairs = zip(zip(axes, steps), zip(axes[1:], steps[1:]))
+    return all(kernel.emitter.analyzer.can_prove_equal(outer, inner * axis.extent) for (_, outer), (axis, inner) in pairs)
 
 
 def _contiguous(f: Factor, axis: Axis, stage: Stage, kernel: Kernel) -> bool:
