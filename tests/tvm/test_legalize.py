@@ -288,7 +288,7 @@ def test_results_of_the_host_are_on_the_device():
     x = sample((4, 5), "float32")
     x[::2] = 0
     device = tvm.device("ext_dev", 0)
-    places = tvm.get_global_func("rigi.run.nonzero")(tvm.runtime.tensor(x, device))
+    places = tvm.get_global_func("relax.run.nonzero")(tvm.runtime.tensor(x, device))
     assert places.device == device
     np.testing.assert_array_equal(compiled(lambda t: op.nonzero(t), [(4, 5)], ["float32"])(x), np.stack(np.nonzero(x)))
     y = np.array([5, 2, 5, 7, 2])

@@ -12,4 +12,5 @@ from .common import Legalize
 
 __all__ = ["LEGALIZE_MAP"]
 
-LEGALIZE_MAP: dict[str, Legalize] = {**sort.OPS, **scan.OPS, **scatter.OPS, **search.OPS, **vision.OPS, **host.OPS, **nn.OPS}
+LEGALIZE_MAP: dict[str, Legalize] = {**sort.OPS, **scan.OPS, **scatter.OPS, **search.OPS, **vision.OPS, **nn.OPS}
+host.register()

@@ -1,6 +1,7 @@
 """unique and nonzero: how large their results are is known when they are done, so NumPy makes them on the host, as for TVM's CPU target.
 
-Tensors are copied to the host and back, so that what follows finds them on the device.
+LegalizeOps turns these ops into calls of TVM's functions before it asks anyone else. TVM's leave their results on the host; here they are
+wrapped, so that results come to the device where the argument lies and what follows finds them there.
 """
 
 from __future__ import annotations
@@ -10,32 +11,23 @@ from typing import Any
 
 import tvm
 import tvm_ffi
-from tvm import relax
 from tvm.relax.op.set import numpy_nonzero, numpy_unique
 
-from .common import Legalize
 
-
-def _on_device(compute: Callable[..., Any]) -> Callable[..., Any]:
+def _beside_argument(compute: Callable[..., Any]) -> Callable[..., Any]:
     def run(x: Any, *args: Any) -> Any:
         result = compute(x, *args)
-        if isinstance(result, tuple):
-            return tuple(tvm.runtime.tensor(y.numpy(), x.device) for y in result)
-        return tvm.runtime.tensor(result.numpy(), x.device)
+        if isinstance(result, tvm.runtime.Tensor):
+            return _moved(result, x.device)
+        return [_moved(y, x.device) for y in result]
 
     return run
 
 
-def _by_host(name: str, compute: Callable[..., Any]) -> Legalize:
-    tvm_ffi.register_global_func(name, _on_device(compute), override=True)
-
-    def legalize(_bb: relax.BlockBuilder, op: relax.Call) -> Any:
-        return relax.call_pure_packed(name, *op.args, ty_args=op.ty)
-
-    return legalize
+def _moved(y: Any, device: Any) -> Any:
+    return y if y.device == device else tvm.runtime.tensor(y.numpy(), device)
 
 
-OPS: dict[str, Legalize] = {
-    "relax.nonzero": _by_host("rigi.run.nonzero", numpy_nonzero),
-    "relax.unique": _by_host("rigi.run.unique", numpy_unique),
-}
+def register() -> None:
+    for name, compute in (("relax.run.nonzero", numpy_nonzero), ("relax.run.unique", numpy_unique)):
+        tvm_ffi.register_global_func(name, _beside_argument(compute), override=True)

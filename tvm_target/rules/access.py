@@ -132,7 +132,7 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
     if not guarded and col is not None and words(buffer) == 1:
         split = linear(flat, [col], frame.emitter.analyzer)
         if split is not None and constant(split[0]) == 1 and uses(split[1], access.axes) and not uses(split[1], [col]):
-            base, which = _parted(split[1], access.axes)
+            base, which = _split(split[1], access)
             rows = vectors(which, "int32")
             if rows.shape == "col":
                 value = frame.new(buffer.name, dtype, "full")
@@ -140,7 +140,7 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
                 frame.emitter.add(R.gather(frame.block(value), source, frame.first(rows), frame.rows, frame.cols))
                 frame.drop(rows)
                 return value
-    base, flat = _parted(frame.emitter.simplified(flat), access.axes)
+    base, flat = _split(frame.emitter.simplified(flat), access)
     index = vectors.settled(vectors(flat, "int32"), "int32")
     if words(buffer) == 2:
         index = vectors.emit(R.mul, "int32", index, vectors.imm(2, "int32"))
@@ -150,6 +150,19 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
     frame.emitter.add(R.gather(target, source, frame.first(index), frame.size(index.shape), 1))
     frame.drop(index)
     return value
+
+
+def _split(e: Any, access: Access) -> tuple[Any, Any]:
+    """Places as a base for the address and indices to add. Indices are 0 or more, as the DMA wants them: what they may lack comes from
+    the base; where nothing is known of them, since they are read, a constant base stays with them."""
+    analyzer = access.frame.emitter.analyzer
+    base, index = _parted(e, access.axes)
+    least = analyzer.const_int_bound(index).min_value
+    if least >= 0 or isinstance(index, prim.IntImm):
+        return base, index
+    if least > -(1 << 30) and not find(index, TensorLoad):
+        return base + integer(least), index - integer(least)
+    return (base, index) if constant(base) is None else (integer(0), base + index)
 
 
 def _parted(e: Any, axes: list[Any]) -> tuple[Any, Any]:
