@@ -3,7 +3,7 @@
 TVM's `tvm.compile` takes the Relax pipeline of the name "default" whatever the target, so `register` wraps the factory behind that name;
 modules for other targets keep TVM's. The order is that of TVM's CPU pipeline:
 
-1. Library kernels: what a packaged kernel can do is offloaded to it (`tvm_target.offload`).
+1. What is computed twice is computed once. Library kernels: what a packaged kernel can do is offloaded to it (`tvm_target.offload`).
 2. The rest becomes PrimFuncs (LegalizeOps, with `LEGALIZE` for ops that TVM leaves to functions of the host), constants are folded.
 3. Neighbours are fused. A fused PrimFunc is one kernel: a launch costs `launch.host` cycles (1250 on Rigi-1), and what the second function
    reads comes from the scratchpad instead of HBM. The rules (`tvm_target.rules`) inline elementwise producers themselves, so all that
@@ -92,7 +92,7 @@ def _reshapes(func: tirx.PrimFunc) -> bool:
 
 
 def library_dispatch_passes(target: Any) -> list[Pass]:
-    return [offload()]
+    return [relax.transform.EliminateCommonSubexpr(), offload()]
 
 
 def legalize_passes(target: Any) -> list[Pass]:

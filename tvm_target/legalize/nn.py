@@ -1,8 +1,8 @@
 """Relax operators of neural networks whose legalization in TVM does not suit the chip.
 
 Attention: TVM's rounds scores and sums to the type of the inputs (and fails for bf16), and first copies queries, keys and values into
-another order of dimensions. Here scores and probabilities' sums are fp32, operands are read where they lie, and only probabilities are
-rounded to the type of the values, for the matrix engine.
+another order of dimensions. Here scores and sums are fp32, operands are read where they lie, and only the weights are rounded to the type of
+the values, for the matrix engine.
 """
 
 from __future__ import annotations
@@ -39,29 +39,39 @@ def _scores(query: te.Tensor, key: te.Tensor, bias: te.Tensor | None, scale: Any
     return te.compute(shape, finished, name="masked")
 
 
-def _context(probabilities: te.Tensor, value: te.Tensor) -> te.Tensor:
-    """[batch, length, heads, width] in the type of `value`."""
+def _weights(query: te.Tensor, key: te.Tensor, bias: te.Tensor | None, scale: Any, causal: str | None) -> list[te.Tensor]:
+    """exp(score - the row's largest) in the type of `query`, and in fp32 the sum of each row."""
+    scores = _scores(query, key, bias, scale, causal)
+    largest = topi.max(scores, axis=-1)
+    raised = te.compute(scores.shape, lambda b, h, i, j: te.exp(scores[b, h, i, j] - largest[b, h, i]), name="raised")
+    return [topi.cast(raised, query.dtype), topi.sum(raised, axis=-1)]
+
+
+def _context(weights: te.Tensor, sums: te.Tensor, value: te.Tensor) -> te.Tensor:
+    """[batch, length, heads, width] in the type of `value`. Rows are divided by their sums here, where they are shortest."""
     batch, keys, heads, width = value.shape
     j = te.reduce_axis((0, keys), "j")
 
     def product(b: Any, i: Any, h: Any, d: Any) -> Any:
-        return te.sum(probabilities[b, h, i, j].astype("float32") * value[b, j, h, d].astype("float32"), axis=j)
+        return te.sum(weights[b, h, i, j].astype("float32") * value[b, j, h, d].astype("float32"), axis=j)
 
-    return topi.cast(te.compute((batch, probabilities.shape[2], heads, width), product, name="context"), value.dtype)
+    raw = te.compute((batch, weights.shape[2], heads, width), product, name="context")
+    mean = te.compute(raw.shape, lambda b, i, h, d: raw[b, i, h, d] / sums[b, h, i], name="mean")
+    return topi.cast(mean, value.dtype)
 
 
 def _attention(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     query, key, value, *bias = call.args
     if call.attrs.window_size is not None:
         raise ValueError(f"{call.op.name} with window_size {call.attrs.window_size}: windows are not supported; pass the window as a bias")
-    scale = float(call.attrs.scale) if call.attrs.scale is not None else int(query.ty.shape[3]) ** -0.5
-    causal = call.attrs.causal_mask
+    scale = tirx.const(float(call.attrs.scale) if call.attrs.scale is not None else int(query.ty.shape[3]) ** -0.5, "float32")
 
-    def probabilities(q: te.Tensor, k: te.Tensor, b: te.Tensor | None = None) -> te.Tensor:
-        return topi.cast(topi.nn.softmax(_scores(q, k, b, tirx.const(scale, "float32"), causal), axis=-1), q.dtype)
+    def weights(q: te.Tensor, k: te.Tensor, b: te.Tensor | None = None) -> list[te.Tensor]:
+        return _weights(q, k, b, scale, call.attrs.causal_mask)
 
-    weights = builder.emit_te(probabilities, query, key, *bias, primfunc_name_hint="attention_weights")
-    return builder.call_te(_context, weights, value, primfunc_name_hint="attention_context")
+    both = builder.emit_te(weights, query, key, *bias, primfunc_name_hint="attention_weights")
+    parts = [builder.emit(relax.TupleGetItem(both, k)) for k in (0, 1)]
+    return builder.call_te(_context, *parts, value, primfunc_name_hint="attention_context")
 
 
 OPS = {"relax.nn.attention": _attention, "relax.nn.attention_bias": _attention}
