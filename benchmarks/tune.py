@@ -87,6 +87,8 @@ def command(trials: int, quick: bool, as_json: bool) -> None:
         picked = (EXHAUSTIVE[4:5], [EXHAUSTIVE[10], FURTHER[0]]) if quick else (EXHAUSTIVE, FURTHER)
         try:
             result = measure(*picked, trials, bar)
+        except ValueError as error:  # among them TuneError
+            raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             raise click.ClickException("interrupted; what the search has found is in the database") from None
     if as_json:

@@ -11,11 +11,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from .space import Blank, Shape, Space, Values
+from .space import Blank, Shape, Space, TuneError, Values
 from .spaces import space_of
 
 BATCH = 8  # kernels to a compiler run
@@ -149,11 +150,20 @@ class Bench:
             while running:
                 done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
+                    yield self._result(future)
                 self.check()
         finally:
             for future in running:
                 future.cancel()
+
+    def _result(self, future: Future[list[Measured]]) -> list[Measured]:
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise TuneError(
+                "a worker process ended without a word (killed for want of memory?); what was measured is kept, run the command again, "
+                "with fewer --processes if need be"
+            ) from error
 
     def _submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         if self._pool is None:
