@@ -1,8 +1,8 @@
 """Relax operators of neural networks whose legalization in TVM does not suit the chip.
 
 Attention: TVM's rounds scores and sums to the type of the inputs (and fails for bf16), and first copies queries, keys and values into
-another order of dimensions. Here scores and sums are fp32, operands are read where they lie, and only the weights are rounded to the type of
-the values, for the matrix engine.
+another order of dimensions. Here scores and sums are fp32, operands are read where they lie, and only the weights are rounded to the
+type of the values, for the matrix engine.
 """
 
 from __future__ import annotations
