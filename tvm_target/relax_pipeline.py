@@ -28,6 +28,7 @@ from .legalize import LEGALIZE_MAP
 from .offload import offload
 from .pipeline import is_generic, is_rigi
 from .relax_errors import check_operators, legalize
+from .turned_products import turn_products
 
 NAME = "rigi"
 
@@ -98,7 +99,7 @@ def library_dispatch_passes(target: Any) -> list[Pass]:
 def legalize_passes(target: Any) -> list[Pass]:
     t = relax.transform
     return [
-        t.FuseTransposeMatmul(),
+        turn_products,
         legalize(LEGALIZE),
         _keep_kernels,
         t.AnnotateTIROpPattern(),
