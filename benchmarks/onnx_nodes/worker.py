@@ -15,6 +15,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+import sdk_sim
+
 from .cases import Case, plain
 
 FORMS = ("as is", "constants")
@@ -121,9 +123,24 @@ def execute(executable: Any, inputs: list[Any], target: str, result: Result) -> 
         return [put(item) for item in value] if isinstance(value, list) else tvm.runtime.tensor(value, device=device)
 
     machine = relax.VirtualMachine(executable, device)
-    outputs = machine["main"](*(put(value) for value in inputs))
+    values = [put(value) for value in inputs]
+    if target != "llvm":
+        sdk_sim.take_statistics()  # of the test before
+    outputs = machine["main"](*values)
+    if target != "llvm":
+        _count(result, executable)
     single = isinstance(outputs, (tvm.runtime.Tensor, tvm.runtime.ShapeTuple, int, float, bool))
     return [fetch(value) for value in ([outputs] if single else outputs)]
+
+
+def _count(result: Result, executable: Any) -> None:
+    """Simulated cycles of the test's kernels, and of those in which a sequencer works element by element."""
+    from tvm_target.runtime import manifests
+
+    loops = {kernel["name"] for about in manifests(executable.mod) for kernel in about["kernels"] if kernel.get("element_loops")}
+    for name, used in sdk_sim.take_statistics()["kernels"].items():
+        result.cycles += used["cycles"]
+        result.element_cycles += used["cycles"] if name in loops else 0
 
 
 def fetch(value: Any) -> Any:
