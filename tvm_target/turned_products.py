@@ -1,6 +1,6 @@
 """Products with transposed weights: `x @ permute_dims(w)` reads w as it lies.
 
-torch keeps a linear layer's weight as [N, K], and the matrix engine takes it so; a transpose of its own would copy the weight at every call.
+torch keeps a linear layer's weight as [N, K], and the matrix engine takes it so; a transpose of its own would copy it at every call.
 TVM has a pass for this (FuseTransposeMatmul), which fails for a product of a tensor with itself and mixes up operands of recurrent layers.
 """
 
