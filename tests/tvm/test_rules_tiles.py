@@ -24,7 +24,7 @@ from tvm_target.rules import lower_function
 
 BF16 = ml_dtypes.bfloat16
 RNG = np.random.default_rng(7)
-SIZES = (1, 5, 17, 300)
+SIZES = (0, 1, 5, 17, 300)
 
 
 def floats(*shape: int, dtype: Any = "float32", low: float | None = None, high: float = 1.0) -> np.ndarray:
@@ -196,6 +196,13 @@ CASES: dict[str, Case] = {
     # contractions
     "matmul_f32": matmul(70, 333, 40), "matmul_n": matmul(0, 300, 170), "matmul_turned": matmul(0, 65, 33, turned=True),
     "matmul_bf16": matmul(0, 1000, 300, dtype=BF16, rtol=2e-2), "matmul_small": matmul(3, 4, 5), "vector": matmul(1, 64, 50),
+    "summed_n": Case(
+        lambda n: [floats(20, n), floats(n, 30)], topi.matmul, lambda x, y: x @ y, 1e-4, 1e-4, SIZES, ((0, 1), (1, 0))
+    ),
+    "turned_twice": Case(
+        lambda n: [floats(n, 20), floats(30, n)], lambda x, y: topi.matmul(x, y, True, True), lambda x, y: x.T @ y.T, 1e-4, 1e-4, SIZES,
+        ((0, 0), (1, 1)),
+    ),
     "batch": Case(lambda n: [floats(3, 20, 64), floats(3, 30, 64)], topi.nn.batch_matmul,
                     lambda x, y: np.einsum("bik,bjk->bij", x, y), 1e-4, 1e-4),
     "int8_product": Case(lambda n: [integers(-100, 100, 33, 70, dtype="int8"), integers(-100, 100, 70, 50, dtype="int8")], einsum_i8,

@@ -161,6 +161,12 @@ def _emit(
     with units(replace(kernel, sram=scratch), outer, m, n, tile=side) as frame:
         totals = [frame.new("C", sums, "full") for _ in range(1 if a.native else 3)]
         steps = tirx.floordiv(k.extent + (long - 1), integer(long))
+        empty: Any = k.extent
+        for x in inner:
+            empty = empty * x.extent
+        with emit.when(empty == 0):  # the sum of nothing
+            for total in totals:
+                emit.add(R.fill(frame.block(total), 0.0, frame.rows, frame.cols))
         with loops(frame, inner), emit.loop("step", steps) as step:
             turn: Any = integer(0)
             for x in inner:

@@ -74,7 +74,9 @@ class Emitter:
             return
         self._open.append([])
         yield
-        self.add(tirx.IfThenElse(condition, self.body(self._open.pop()), None))
+        body = self._open.pop()
+        if constant(condition) != 0:
+            self.add(tirx.IfThenElse(condition, self.body(body), None))
 
     @staticmethod
     def body(stmts: list[Any]) -> Any:
