@@ -61,7 +61,8 @@ def _repeated(e: Any, axes: list[Any]) -> set[int]:
         if key in seen:
             again.update([key] if seen[key] and not isinstance(node, TensorLoad) else [])
         else:
-            seen[key] = any([visit(child) for child in children(node)]) or isinstance(node, TensorLoad)
+            parts = [visit(child) for child in children(node)]
+            seen[key] = isinstance(node, TensorLoad) or any(parts)
         return seen[key]
 
     visit(e)
