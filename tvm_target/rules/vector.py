@@ -48,20 +48,22 @@ def is_float(dtype: str) -> bool:
     return dtype.startswith(("float", "bfloat"))
 
 
-def _repeated(e: Any) -> list[Any]:
-    """Parts of an expression, larger than one element, that stand in it more than once outside indices."""
-    seen: list[Any] = []
-    again: list[Any] = []
+def _repeated(e: Any, axes: list[Any]) -> set[int]:
+    """Hashes of the parts of an expression, in indices too, that stand in it more than once and are not one number for the whole frame."""
+    moving = {axis.__chandle__() for axis in axes}
+    seen: dict[int, bool] = {}  # hash -> whether the part moves
+    again: set[int] = set()
 
-    def visit(node: Any) -> None:
-        if isinstance(node, (TensorLoad, Var, prim.IntImm, prim.FloatImm)) or not find(node, TensorLoad):
-            return
-        if any(tvm_ffi.structural_equal(node, other) for other in seen):
-            again.append(node)
-            return
-        seen.append(node)
-        for child in children(node):
-            visit(child)
+    def visit(node: Any) -> bool:
+        if isinstance(node, (Var, prim.IntImm, prim.FloatImm)):
+            return node.__chandle__() in moving
+        key = tvm_ffi.structural_hash(node)
+        if key in seen:
+            again.update([key] if seen[key] and not isinstance(node, TensorLoad) else [])
+        else:
+            parts = [visit(child) for child in children(node)]
+            seen[key] = isinstance(node, TensorLoad) or any(parts)
+        return seen[key]
 
     visit(e)
     return again
@@ -76,7 +78,7 @@ class Vectors:
         self._guards = 0
         self._loaded: list[tuple[Any, Value]] = []
         self._iotas: dict[str, Value] = {}
-        self._repeated: list[Any] | None = None
+        self._repeated: set[int] | None = None
 
     # ---- instructions
     def emit(self, op: Any, dtype: str, *sources: Value, name: str = "t", shape: str | None = None) -> Value:
@@ -141,7 +143,7 @@ class Vectors:
         """The value of an expression; `into` is the type in which it is wanted."""
         outermost = self._repeated is None
         if outermost:
-            self._repeated = _repeated(e)
+            self._repeated = _repeated(e, self._axes())
         value = self._visit(e)
         if outermost:
             self._repeated = None
@@ -158,7 +160,7 @@ class Vectors:
                 self.frame.emitter.simplified(substitute(e, self.frame.outer)) if dtype == "int64" else substitute(e, self.frame.outer),
                 dtype,
             )
-        if any(e.same_as(r) or tvm_ffi.structural_equal(e, r) for r in self._repeated or ()):
+        if self._repeated and tvm_ffi.structural_hash(e) in self._repeated:
             return self._once(e)
         return self._computed(e, dtype)
 
