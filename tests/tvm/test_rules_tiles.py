@@ -127,6 +127,11 @@ CASES: dict[str, Case] = {
     "floormod": Case(lambda n: [integers(-90, 90, 5, 12)], lambda x: topi.floor_mod(x, te.const(-7, "int64")), lambda x: x % -7),
     "large": Case(lambda n: [integers(-5, 5, 40, dtype="int32")], lambda x: x + te.const(123456789, "int32"),
                     lambda x: x + np.int32(123456789)),
+    "bits": Case(
+        lambda n: [integers(-900, 900, 5, 12, dtype="int32")],
+        lambda x: te.compute(x.shape, lambda i, j: (x[i, j] & 255) + (x[i, j] << 3) - (x[i, j] >> 2)),
+        lambda x: (x & 255) + (x << 3) - (x >> 2),
+    ),
     "int8": Case(lambda n: [integers(-128, 128, 5, 60, dtype="int8")], lambda x: x + x, lambda x: x + x),
     "to_int": Case(lambda n: [floats(6, 9) * 9], lambda x: topi.cast(x, "int32"), lambda x: x.astype("int32")),
     "to_bool": Case(lambda n: [integers(-1, 2, 6, 9)], lambda x: topi.cast(x, "bool"), lambda x: x != 0),
@@ -188,6 +193,11 @@ CASES: dict[str, Case] = {
     "softmax_n": Case(lambda n: [floats(6, n)], topi.nn.softmax, softmax, 1e-5, 1e-6, SIZES, ((0, 1),)),
     "layer_norm": Case(lambda n: [floats(n, 65), floats(65), floats(65)], lambda x, g, b: topi.nn.layer_norm(x, g, b, [1], 1e-5),
                        lambda x, g, b: torch.nn.functional.layer_norm(t(x), (65,), t(g), t(b), 1e-5).numpy(), 1e-4, 1e-4, SIZES, ((0, 0),)),
+    "group_norm": Case(
+        lambda n: [floats(2, 6, 5, 7), floats(6), floats(6)],
+        lambda x, g, b: topi.nn.group_norm(x, g, b, 3, 1, [2, 3], 1e-5),
+        lambda x, g, b: torch.nn.functional.group_norm(t(x), 3, t(g), t(b), 1e-5).numpy(), 1e-4, 1e-4,
+    ),
     "max_pool": Case(lambda n: [floats(1, 5, 12, 13)], lambda x: topi.nn.pool2d(x, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), "max"),
                      lambda x: torch.nn.functional.max_pool2d(t(x), 2).numpy()),
     "avg_pool": Case(lambda n: [floats(1, 5, 12, 13)],

@@ -78,8 +78,12 @@ def is_own(e: Any, store: Store) -> bool:
 def lower(stage: Stage, kernel: Kernel) -> None:
     if not stage.init or (not stage.reduction and not _updates(stage)):
         raise Unsupported("no reduction")
-    if len(stage.stores) == 2 and not stage.after:
-        _arg_extremum(stage, kernel)
+    if len(stage.stores) > 1 and not stage.after:
+        apart = _apart(stage)
+        if not apart:
+            _arg_extremum(stage, kernel)
+        for part in apart:
+            lower(part, kernel)
         return
     if len(stage.stores) != 1 or len(stage.init) != 1:
         raise Unsupported("a reduction of several values at once")
@@ -92,6 +96,18 @@ def lower(stage: Stage, kernel: Kernel) -> None:
         _along_columns(stage, store, body, reducer, reduced, kernel)
     else:
         _by_windows(stage, store, body, reducer, kernel)
+
+
+def _apart(stage: Stage) -> list[Stage]:
+    """Several reductions in one loop nest (a sum beside a sum of squares) as one stage each; none if they need each other."""
+    parts = []
+    for store in stage.stores:
+        others = [s.buffer for s in stage.stores if s is not store]
+        init = [s for s in stage.init if s.buffer.same_as(store.buffer)]
+        if len(init) != 1 or any(x.source.same_as(b) for b in others for x in find(store.value, TensorLoad)):
+            return []
+        parts.append(replace(stage, stores=[store], init=init))
+    return parts
 
 
 def _updates(stage: Stage) -> bool:
@@ -255,6 +271,8 @@ def _window_column(stage: Stage, body: Any, kernel: Kernel) -> Axis | None:
 
 def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
     """The place and the value of the largest (or smallest) element: top-1 of a row, pieces compared."""
+    if len(stage.stores) != 2:
+        raise Unsupported("a reduction of several values at once")
     place, best, source, position, largest = _arg_pattern(stage)
     col = windows(stage, [source], kernel)
     if col is None and len(stage.reduction) == 1:

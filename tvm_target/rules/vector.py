@@ -191,6 +191,8 @@ class Vectors:
             return self.emit(_COMPARE[type(e)], "uint8", self(e.a), self(e.b))
         if type(e) in _BOOLEAN and dtype == "bool":
             return self.emit(_BOOLEAN[type(e)], "uint8", self(e.a), self(e.b))
+        if isinstance(e, (prim.BitwiseAnd, prim.LShift, prim.RShift)) and isinstance(e.b, prim.IntImm):
+            return self._bits(e, dtype)
         if isinstance(e, prim.Not):
             return self.emit(R.eq, "uint8", self(e.a), self.imm(0))
         if isinstance(e, (prim.Div, prim.FloorDiv, prim.Mod, prim.FloorMod)):
@@ -255,6 +257,17 @@ class Vectors:
         positive = not find(e, TensorLoad) and analyzer.can_prove(e.a >= 0) and analyzer.can_prove(e.b > 0)
         floor = isinstance(e, (prim.FloorDiv, prim.FloorMod)) and not positive
         return functions.divided(self, self(e.a), self(e.b), floor, quotient=isinstance(e, (prim.Div, prim.FloorDiv)))
+
+    def _bits(self, e: Any, dtype: str) -> Value:
+        """x & (2^k - 1), x << k and x >> k are arithmetic by a power of two."""
+        number = int(e.b.value)
+        power = number + 1 if isinstance(e, prim.BitwiseAnd) else 1 << number
+        if not 0 < power <= 1 << 30 or power & (power - 1):
+            raise Unsupported(f"bits of integers are the sequencer's: {e}")
+        by = self.imm(power, "int32")
+        if isinstance(e, prim.LShift):
+            return self.emit(R.mul, stored(dtype), self(e.a), by)
+        return self.cast(functions.divided(self, self(e.a), by, True, quotient=isinstance(e, prim.RShift)), stored(dtype))
 
     def _select(self, condition: Any, yes: Any, no: Any, dtype: str, guarded: bool = False) -> Value:
         test = self(condition)
