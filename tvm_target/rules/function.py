@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,13 +52,17 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
     name = name or str(func.attrs.get("global_symbol", "function"))
     func = compact_parameters(func)
     allocated, stmts = _parts(func.body)
-    limit = chip().sram_bytes
-    for sizes in SIZES:
+    limit, choice = chip().sram_bytes, 0
+    while True:
+        sizes = SIZES[choice]
         made = _kernel(func, name, allocated, stmts, sizes, fused=True) or _kernel(func, name, allocated, stmts, sizes, fused=False)
         assert made is not None
         body, needed, loops = made
-        if needed <= (limit // 2 if loops else limit):
+        room = limit // 2 if loops else limit
+        if needed <= room or choice == len(SIZES) - 1:
             break  # if nothing fits, the codegen refuses the smallest, with a list of its buffers
+        # Each size is half of the one before: those that are surely too large still are not tried.
+        choice = min(choice + max(1, int(math.log2(needed / room))), len(SIZES) - 1)
     new = func.with_body(body)
     new = new.without_attr("s_tir") if "s_tir" in new.attrs else new
     return new.with_attr(ELEMENT_LOOPS, True) if loops else new
