@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import sys
 import types
@@ -30,6 +31,9 @@ from .space import Shape, Space, Values
 BLOCK = "op"
 NOTE = "rigi."
 PER_ROUND = 16  # configurations to a round of measuring
+AT_RANDOM = 0.1  # of them
+REACH = 1.5  # steps over which cycles are alike
+FAR = 1.0  # logarithm of cycles over the best beyond which differences do not matter
 Measure = Callable[[list[Values]], Trials]
 
 
@@ -53,7 +57,8 @@ def search(space: Space, shape: Shape, known: Trials, trials: int, measure: Meas
             pass
 
         def apply(self, sch: Any) -> bool:
-            return space.fits(_noted(sch, space), shape)
+            values = _noted(sch, space)
+            return space.fits(values, shape) and space.worth(values, shape)
 
         def clone(self) -> Any:
             return Fits()
@@ -114,7 +119,9 @@ def search(space: Space, shape: Shape, known: Trials, trials: int, measure: Meas
             mod=_stand_in(space),
             target=tvm.target.Target(chip().name),
             space_generator=ms.space_generator.ScheduleFn(schedule, sch_rules=[], postprocs=[Fits()], mutator_probs={Mutate(): 1.0}),
-            search_strategy=ms.search_strategy.EvolutionarySearch(population_size=128, init_measured_ratio=0.3, init_min_unmeasured=32),
+            search_strategy=ms.search_strategy.EvolutionarySearch(
+                population_size=128, init_measured_ratio=0.3, init_min_unmeasured=32, eps_greedy=AT_RANDOM
+            ),
             task_name=space.op,
             rand_state=seed + 1,
             num_threads=1,
@@ -181,26 +188,32 @@ def promising(space: Space, known: Trials, rest: list[Values], count: int) -> li
 
 
 def scores(space: Space, known: Trials, wanted: list[Values]) -> np.ndarray:
-    """How promising configurations are, from a Gaussian process over the logarithms of parameters and cycles (high is good: few cycles, or
-    far from everything measured). A few dozen points need no more."""
+    """How promising configurations are: the improvement over the best known that a Gaussian process expects of each, the largest being 1.
+
+    Distances are steps between neighbouring choices and differences of what is derived from them. Cycles count as logarithms, and
+    those far above the best alike. Not negative: MetaSchedule takes what is below 0 for 0."""
     points = [(values, cycles) for values, cycles in known.items() if cycles is not None]
     if not points or not wanted:
         return np.zeros(len(wanted))
-    # One step between neighbouring choices is one unit of distance.
     places = [{choice: i for i, choice in enumerate(choices)} for choices in space.parameters.values()]
-    x = np.array([[_place(p, v) for p, v in zip(places, values)] for values, _ in points])
-    z = np.array([[_place(p, v) for p, v in zip(places, values)] for values in wanted])
-    y = np.log([cycles for _, cycles in points])
-    mean, spread = y.mean(), y.std() + 1e-6
+
+    def located(values: Values) -> list[float]:
+        return [*(_place(p, v) for p, v in zip(places, values)), *space.derived(space.config(values))]
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.exp(-((a[:, None, :] - b[None, :, :]) ** 2).sum(-1) / (2 * 1.5**2))
+        return np.exp(-((a[:, None, :] - b[None, :, :]) ** 2).sum(-1) / (2 * REACH**2))
 
+    x, z = np.array([located(values) for values, _ in points]), np.array([located(values) for values in wanted])
+    y = np.log([cycles for _, cycles in points])
+    y = np.minimum(y - y.min(), FAR)
+    mean, spread = y.mean(), y.std() + 1e-6
     near = kernel(z, x)
     solved = np.linalg.solve(kernel(x, x) + 1e-3 * np.eye(len(x)), np.column_stack([(y - mean) / spread, near.T]))
-    expected = near @ solved[:, 0]
     doubt = np.sqrt(np.maximum(1e-9, 1 - np.einsum("ij,ji->i", near, solved[:, 1:])))
-    return doubt - expected
+    better = (-mean / spread - near @ solved[:, 0]) / doubt
+    below = np.array([(1 + math.erf(b / math.sqrt(2))) / 2 for b in better])
+    expected = doubt * (better * below + np.exp(-(better**2) / 2) / math.sqrt(2 * math.pi))
+    return np.maximum(expected, 0) / max(expected.max(), 1e-30)
 
 
 def _place(places: dict[int, int], value: int) -> float:

@@ -6,16 +6,13 @@ configuration, a frozen dataclass, and give a kernel for shapes known at run tim
 
 from __future__ import annotations
 
-import ast
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from ..package import KERNEL_FOLDER, KernelSpec, discover
+from ..package import KernelSpec, discover
 
 Shape = dict[str, int]
 Values = tuple[int, ...]
@@ -39,7 +36,9 @@ class Space:
 
     `sizes` names the shape, `defaults` what need not be given; `parameters` maps names to choices; `configure` makes the template's
     configuration of one choice each; `misfit(config, shape)` says why a configuration cannot serve a shape (empty: it can);
-    `arguments(config, shape)` are the kernel's: Blank, arrays with the values that the sequencer reads, numbers. `file` holds the template.
+    `arguments(config, shape)` are the kernel's: Blank, arrays with the values that the sequencer reads, numbers. `derived(config)` are
+    further numbers by which configurations differ, for the search's model; `enough(config, shape)` is how large parameters
+    need be: of those that are at least that, the search looks at the smallest alone.
     """
 
     op: str
@@ -49,7 +48,8 @@ class Space:
     make: Callable[[Any], Any]
     misfit: Callable[[Any, Shape], str]
     arguments: Callable[[Any, Shape], list[Any]]
-    file: str
+    derived: Callable[[Any], tuple[float, ...]] = lambda config: ()
+    enough: Callable[[Any, Shape], dict[str, int]] = lambda config, shape: {}
     dtype: str = "bfloat16"
     defaults: Shape = field(default_factory=dict)
 
@@ -77,6 +77,13 @@ class Space:
     def fits(self, values: Values, shape: Shape) -> bool:
         return not self.misfit(self.config(values), shape)
 
+    def worth(self, values: Values, shape: Shape) -> bool:
+        """Whether no smaller choice does the same for the shape."""
+        config = self.config(values)
+        enough = self.enough(config, shape)
+        given = dict(zip(self.parameters, values))
+        return not any(limit <= choice < given[name] for name, limit in enough.items() for choice in self.parameters[name])
+
     def grid(self, *shapes: Shape) -> Iterator[Values]:
         """All choices that fit at least one of the shapes."""
         for values in product(*self.parameters.values()):
@@ -92,8 +99,8 @@ class Space:
         raise TuneError(f"{self.op}: no packaged kernel takes {text(shape)}")
 
     def source(self) -> str:
-        """Hash of the template's code: comments, docstrings and layout do not count, so that they cost nobody a search."""
-        return _code_hash(KERNEL_FOLDER / self.file)
+        """Hash of the kernel: of what the template makes of two packaged configurations, not of its text. Made once a process."""
+        return _kernel_hash(self.op)
 
     def spec(self, values: Values, name: str | None = None) -> KernelSpec:
         """The kernel of a configuration, as packages and `build_specs` take it."""
@@ -114,12 +121,14 @@ def _specs(op: str) -> list[KernelSpec]:
 
 
 @cache
-def _code_hash(path: Path) -> str:
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+def _kernel_hash(op: str) -> str:
+    from tvm_ffi import structural_hash
+
+    specs = _specs(op)
+    made = [spec.make() for spec in {spec.name: spec for spec in (specs[0], specs[-1])}.values()]
+    # Structural: names of variables, comments and helper functions of the template do not count, so that they cost nobody a search.
+    hashes = [structural_hash(func.with_attr("global_symbol", op)) for func in made]
+    return "-".join(f"{h & (1 << 64) - 1:016x}" for h in hashes)
 
 
 def text(shape: Mapping[str, int]) -> str:

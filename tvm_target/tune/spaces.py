@@ -45,7 +45,8 @@ def _linear(epilogue: str, op: str) -> Space:
         make=lambda tiling: gemm.gemm(tiling, epilogue),
         misfit=misfit,
         arguments=arguments,
-        file="gemm.py",
+        derived=lambda tiling: (float(tiling.stages(weights)),),
+        enough=lambda tiling, shape: {"bm": -(-shape["m"] // tiling.gm), "bn": -(-shape["n"] // tiling.gn), "bk": shape["k"]},
     )
 
 
@@ -102,7 +103,6 @@ def _decode() -> Space:
         make=decode.attention_decode,
         misfit=misfit,
         arguments=arguments,
-        file="attention_decode.py",
         defaults={"page": 16},
     )
 
@@ -139,7 +139,6 @@ def _extend() -> Space:
         make=extend.attention_extend,
         misfit=misfit,
         arguments=arguments,
-        file="attention_extend.py",
         defaults={"prefix": 0, "page": 16},
     )
 

@@ -62,7 +62,8 @@ def tune(
     default = space.packaged(shape)
     known = database.trials(space, shape)
     before = len(known)
-    grid = list(dict.fromkeys([default, *space.grid(shape)]))
+    grid = [values for values in space.grid(shape) if exhaustive or space.worth(values, shape)]
+    grid = list(dict.fromkeys([default, *grid]))
     wanted = len(grid) if exhaustive else min(trials, len(grid))
 
     def show() -> None:
