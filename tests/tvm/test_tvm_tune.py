@@ -189,6 +189,19 @@ def test_shapes_and_ops_that_do_not_exist_are_named() -> None:
 # ---- what may be chosen
 
 
+def test_larger_tiles_than_a_slice_are_not_searched() -> None:
+    space = tune.space_of("linear")
+    shape = space.shape([64, 256, 512])
+    assert space.worth((1, 64, 256, 512), shape) and space.worth((4, 16, 128, 64), shape)
+    assert not any(space.worth(values, shape) for values in [(1, 128, 256, 512), (1, 64, 384, 512), (1, 64, 256, 1024), (4, 64, 128, 64)])
+
+
+def test_a_kernel_is_known_by_its_structure() -> None:
+    hashes = {space.source() for space in tune.spaces().values()}
+    assert len(hashes) == len(tune.spaces())
+    assert tune.space_of("linear").source() == replace(tune.space_of("linear")).source()
+
+
 @pytest.fixture
 def strict() -> Any:
     sdk_sim.set_mode("strict")
