@@ -21,7 +21,7 @@ from tvm_target.tune.database import Key
 from tvm_target.tune.measure import Bench
 
 BF16 = ml_dtypes.bfloat16
-SHAPE = {"m": 64, "n": 256, "k": 128}
+SHAPE = {"m": 256, "n": 256, "k": 128}
 
 
 @pytest.fixture
@@ -127,8 +127,8 @@ def test_compiling_takes_the_best_from_the_database(tiny: tune.Space, database: 
     tuned = tune.spec("linear", SHAPE, database=database, name="mine")
     assert (untuned.config["gm"], tuned.config) == (1, {"gm": 4, "gn": 4, "bm": 64, "bn": 128, "bk": 64})
     executable = tune.compile("linear", SHAPE, database=database, name="mine")
-    x, w = np.ones((64, 128), BF16), np.ones((256, 128), BF16)
-    assert (testing.run(executable, "mine", x, w, np.zeros((64, 256), BF16), out=[2]) == 128).all()
+    x, w = np.ones((256, 128), BF16), np.ones((256, 128), BF16)
+    assert (testing.run(executable, "mine", x, w, np.zeros((256, 256), BF16), out=[2]) == 128).all()
 
 
 def test_a_model_of_that_shape_takes_the_tuned_kernel(tiny: tune.Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_a_model_of_that_shape_takes_the_tuned_kernel(tiny: tune.Space, tmp_path
 
     monkeypatch.setenv("RIGI_TUNED", str(tmp_path))
     tune.Database().add(tiny, SHAPE, {(4, 64, 128, 64): 7000})
-    x, w = relax.Var("x", relax.TensorType((64, 128), "bfloat16")), relax.Var("w", relax.TensorType((256, 128), "bfloat16"))
+    x, w = relax.Var("x", relax.TensorType((256, 128), "bfloat16")), relax.Var("w", relax.TensorType((256, 128), "bfloat16"))
     builder = relax.BlockBuilder()
     with builder.function("main", [x, w]):
         with builder.dataflow():
@@ -148,7 +148,7 @@ def test_a_model_of_that_shape_takes_the_tuned_kernel(tiny: tune.Space, tmp_path
     executable = tvm.compile(builder.finalize(), target="rigi1")
     assert library_kernels(executable) == {"linear_4_64_128_64": "linear"}
     device = tvm.device("ext_dev", 0)
-    ones = [tvm.runtime.tensor(np.ones(shape, BF16), device) for shape in ((64, 128), (256, 128))]
+    ones = [tvm.runtime.tensor(np.ones(shape, BF16), device) for shape in ((256, 128), (256, 128))]
     assert (relax.VirtualMachine(executable, device)["main"](*ones).numpy() == 128).all()
 
 
@@ -157,7 +157,7 @@ def test_trials_take_the_cycles_of_timed_mode(tiny: tune.Space) -> None:
     (trial,) = measure.measure("linear", [values], [SHAPE])
     assert sdk_sim.get_mode() == "timed"
     spec = tiny.spec(values)
-    arrays = [np.ones(shape, BF16) for shape in ((64, 128), (256, 128), (64, 256))]
+    arrays = [np.ones(shape, BF16) for shape in ((256, 128), (256, 128), (256, 256))]
     assert trial.cycles == (testing.launch(compile_kernel(spec), spec.name, *arrays).cycles,)
 
 
@@ -192,8 +192,8 @@ def test_shapes_and_ops_that_do_not_exist_are_named() -> None:
 def test_larger_tiles_than_a_slice_are_not_searched() -> None:
     space = tune.space_of("linear")
     shape = space.shape([64, 256, 512])
-    assert space.worth((1, 64, 256, 512), shape) and space.worth((4, 16, 128, 64), shape)
-    assert not any(space.worth(values, shape) for values in [(1, 128, 256, 512), (1, 64, 384, 512), (1, 64, 256, 1024), (4, 64, 128, 64)])
+    assert space.worth((16, 16, 256, 512), shape) and space.worth((4, 16, 128, 64), shape)
+    assert not any(space.worth(v, shape) for v in [(16, 64, 256, 512), (16, 16, 384, 512), (16, 16, 256, 1024), (1, 64, 256, 64)])
 
 
 def test_a_kernel_is_known_by_its_structure() -> None:
@@ -283,7 +283,7 @@ def check_sram(executable: Any, config: Any) -> None:
 
 def test_the_command_tunes_lists_and_returns_at_once(tiny: tune.Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIGI_TUNED", str(tmp_path))
-    line = ["linear", "--shape", "m=64,n=256,k=128", "--processes", "0", "--json"]
+    line = ["linear", "--shape", "m=256,n=256,k=128", "--processes", "0", "--json"]
     found = [json.loads(CliRunner().invoke(cli.tune, line).stdout)["results"][0] for _ in range(2)]
     listed = json.loads(CliRunner().invoke(cli.tune, ["--list", "--json"]).stdout)
     assert [f["searched"] for f in found] == [12, 0] and found[0]["cycles"] == found[1]["cycles"]
