@@ -238,7 +238,7 @@ class Stream:
         _rigi.stream_wait_event(self.handle, event.handle)
 
     def call(self, function: Callable[[], Any]) -> None:
-        """Calls a host function in its turn, in another thread. It must not wait for this device."""
+        """Calls a host function in its turn, in another thread. It must not wait for any device."""
         _rigi.launch_host_function(self.handle, function)
 
     def __del__(self) -> None:

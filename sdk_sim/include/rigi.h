@@ -127,7 +127,8 @@ RIGI_API rigiStatus rigiMemcpyAsync(void* dst, const void* src, size_t bytes, ri
 RIGI_API rigiStatus rigiMemset(void* dst, int value, size_t bytes);
 RIGI_API rigiStatus rigiMemsetAsync(void* dst, int value, size_t bytes, rigiStream_t stream);
 RIGI_API rigiStatus rigiMemcpyPeerAsync(void* dst, const void* src, size_t bytes, rigiStream_t stream); /* over the chip-to-chip link */
-RIGI_API rigiStatus rigiLaunchHostFunc(rigiStream_t stream, void (*function)(void*), void* data); /* in order, no simulated time */
+RIGI_API rigiStatus rigiLaunchHostFunc(rigiStream_t stream, void (*function)(void*),
+                                       void* data); /* in order, no simulated time; the function must not wait for a device */
 
 /* Strict mode: the host has written these bytes itself, through the pointer. In other modes it does nothing. */
 RIGI_API rigiStatus rigiMemMarkWritten(const void* pointer, size_t bytes);

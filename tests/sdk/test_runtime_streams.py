@@ -238,6 +238,28 @@ def test_a_link_carries_both_ways_at_once_and_one_copy_at_a_time_each_way():
     )
 
 
+def test_a_host_function_cannot_wait_for_another_device_which_could_wait_for_it():
+    out = run(
+        """
+        import threading
+        s0, s1, gate, said = sdk_sim.Stream(0), sdk_sim.Stream(1), threading.Event(), []
+        def wait():
+            gate.wait(30)
+            try:
+                s0.synchronize()                   # in it: a wait for what comes after this function
+            except RigiError as error:
+                said.append(str(error))
+        s1.call(wait)
+        s0.wait(sdk_sim.Event().record(s1))
+        gate.set()
+        s0.synchronize()
+        print(said)
+    """,
+        RIGI_DEVICES="2",
+    )
+    assert "a host function cannot wait for a device" in out
+
+
 def test_a_forked_child_is_told_so():
     out = run("""
         import os

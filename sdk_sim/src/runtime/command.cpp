@@ -44,7 +44,7 @@ void LaunchCommand::describe(rigiGraphNode& node) const {
 
 void WaitCommand::run(const Run& run) {
   // A record of this device was submitted earlier and is done. Another device may still be at it.
-  if (record_->device != &run.device) record_->device->queue.wait(record_->sequence);
+  if (record_->device != &run.device) record_->device->queue.wait_in_work(record_->sequence);
   run.stream.clock = std::max(run.stream.clock, record_->cycles);
 }
 

@@ -13,14 +13,14 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr uint64_t kMostPending = uint64_t{1} << 16;
-thread_local const Queue* working_for = nullptr;
+thread_local bool working = false;  // on a piece of some queue
 
 }  // namespace
 
-bool Queue::in_work() { return working_for != nullptr; }
+bool Queue::in_work() { return working; }
 
-void Queue::refuse_own_thread() const {
-  if (working_for == this) throw Error(RIGI_ERROR_INVALID_VALUE, "a host function cannot wait for the device whose queue runs it");
+void Queue::refuse_in_work() {
+  if (in_work()) throw Error(RIGI_ERROR_INVALID_VALUE, "a host function cannot wait for a device; wait in the thread that launched it");
 }
 
 void Queue::throw_fault() const {
@@ -84,7 +84,7 @@ void Queue::run_first(std::unique_lock<std::mutex>& lock) {
 
 void Queue::execute(Work& work, uint64_t sequence, bool always) {
   if (!always && (faulted_.load(std::memory_order_relaxed) || sequence <= skip_until_.load(std::memory_order_relaxed))) return;
-  const Queue* outer = std::exchange(working_for, this);
+  working = true;
   std::string text;
   try {
     work.run();
@@ -93,7 +93,7 @@ void Queue::execute(Work& work, uint64_t sequence, bool always) {
   } catch (...) {
     text = "an exception that is no std::exception";
   }
-  working_for = outer;
+  working = false;
   if (text.empty()) return;
   const std::lock_guard lock(mutex_);
   if (faulted_.load(std::memory_order_relaxed)) return;
@@ -113,7 +113,7 @@ void Queue::complete(uint64_t sequence) {
 
 uint64_t Queue::begin_inline() {
   const std::lock_guard lock(mutex_);
-  if (first_ != nullptr || running_ || stopping_ || in_work()) return 0;
+  if (first_ != nullptr || running_ || stopping_) return 0;
   running_ = true;
   const uint64_t sequence = submitted_.load(std::memory_order_relaxed) + 1;
   submitted_.store(sequence, std::memory_order_release);
@@ -128,8 +128,7 @@ void Queue::end_inline(uint64_t sequence) {
 }
 
 // Waking another thread takes longer than many a launch, so who has to wait does the work itself if nobody is at it.
-void Queue::wait(uint64_t sequence) {
-  refuse_own_thread();
+void Queue::wait_in_work(uint64_t sequence) {
   if (done(sequence)) return;
   std::unique_lock lock(mutex_);
   while (!done(sequence)) {

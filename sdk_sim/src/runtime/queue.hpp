@@ -41,7 +41,7 @@ class Queue {
   /// Runs `body` in its turn and returns when it is done; at once in this thread if nothing is ahead of it.
   template <typename Body>
   void submit_and_wait(Body&& body) {
-    refuse_own_thread();
+    refuse_in_work();
     if (const uint64_t sequence = begin_inline(); sequence != 0) {
       WorkOf<std::decay_t<Body>> work(std::forward<Body>(body));
       execute(work, sequence, false);
@@ -51,8 +51,14 @@ class Queue {
     }
   }
 
-  /// Returns when everything up to `sequence` is completed. Throws Error from a host function of this very queue.
-  void wait(uint64_t sequence);
+  /// Returns when everything up to `sequence` is completed. Throws Error in a host function, whichever device's: what two devices run
+  /// could wait for each other.
+  void wait(uint64_t sequence) {
+    refuse_in_work();
+    wait_in_work(sequence);
+  }
+  /// The same for work of another queue that waits for what was submitted before itself, so that waits form no circle.
+  void wait_in_work(uint64_t sequence);
   void synchronize() { wait(submitted()); }
   bool done(uint64_t sequence) const { return completed_.load(std::memory_order_acquire) >= sequence; }
   uint64_t completed() const { return completed_.load(std::memory_order_acquire); }
@@ -88,7 +94,7 @@ class Queue {
   void wake_worker();
   void loop();
   void run_first(std::unique_lock<std::mutex>& lock);
-  void refuse_own_thread() const;
+  static void refuse_in_work();
   [[noreturn]] void throw_fault() const;
 
   const int device_;
