@@ -55,14 +55,14 @@ struct WordsOfA {
   int32_t sums[kTransposedRows];
 };
 
-WordsOfA<float> widen_a(const rigi_instr& i, const uint8_t* a) {
+inline WordsOfA<float> widen_a(const rigi_instr& i, const uint8_t* a) {
   const int64_t lda = (i.depth + 15) & ~15U;
   auto* words = static_cast<float*>(scratch(Scratch::kPanelA, static_cast<size_t>(i.rows * lda + kLanes) * 4));
   for (int64_t m = 0; m < i.rows; ++m) widen_row(i.a.dtype, a + m * i.a.stride, static_cast<int>(i.depth), words + m * lda);
   return {words, lda, {}};
 }
 
-WordsOfA<int32_t> pair_a(const rigi_instr& i, const uint8_t* rows) {
+inline WordsOfA<int32_t> pair_a(const rigi_instr& i, const uint8_t* rows) {
   const int64_t lda = (i.depth + 3) / 4 * 2;
   auto* words = static_cast<int32_t*>(scratch(Scratch::kPanelA, static_cast<size_t>(i.rows * lda) * 4));
   WordsOfA<int32_t> a{words, lda, {}};
@@ -127,7 +127,7 @@ struct Rows {
 };
 
 /// 16 rows of B from the n-th. Where B has only `cols` of them, a copy; what stands in the others does not matter.
-Rows rows_of(const Matrix& b, int64_t n, int64_t cols, int64_t bytes) {
+inline Rows rows_of(const Matrix& b, int64_t n, int64_t cols, int64_t bytes) {
   const Rows rows{b.base + n * b.stride, b.stride};
   if (cols == kLanes) return rows;
   auto* copy = static_cast<uint8_t*>(scratch(Scratch::kPanelB, static_cast<size_t>(kLanes * bytes)));

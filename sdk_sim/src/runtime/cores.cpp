@@ -11,9 +11,7 @@ namespace {
 
 // Host nanoseconds of work, roughly, that the launching thread does alone before it calls the helpers: waking one costs
 // a few microseconds, which an empty or tiny launch must not pay.
-constexpr int64_t kAlone = 3000;
-
-thread_local const Cores* launching = nullptr;
+constexpr int64_t kAlone = 3000, kUnlimited = INT64_MAX;
 
 int64_t rough_nanoseconds(const rigi_instr& i) {
   const uint64_t area = uint64_t{i.rows} * i.cols;
@@ -76,7 +74,6 @@ void Cores::run(const Program& program, Schedule* schedule, bool data, Checker* 
   data_ = data;
   const bool poisoned = std::exchange(poisoned_, checker != nullptr);
   if (checker != nullptr) checker->begin(program.name(), states_.data(), sequence, !poisoned);
-  const Cores* outer = std::exchange(launching, this);
   const uint32_t phases = program.phases();
   bool faulted = false;
   for (phase_ = 0; phase_ < phases && !faulted; ++phase_) {
@@ -84,17 +81,12 @@ void Cores::run(const Program& program, Schedule* schedule, bool data, Checker* 
       if (schedule != nullptr) schedule->barrier();
       for (uint32_t c = 0; c < cores; ++c) ++contexts_[c].index;
     }
-    budget_ = crew_.threads() > 1 ? kAlone : INT64_MAX;
-    tasks_.publish(&Cores::run_core, this, cores);
-    while (tasks_.run_one()) {
-    }
-    tasks_.wait_finished();
+    run_cores();
     for (uint32_t c = 0; c < cores; ++c) faulted |= contexts_[c].faulted;
     if (checker != nullptr) checker->end_phase();
     if (faulted) break;
     apply_adds(states_.data(), static_cast<int>(cores));
   }
-  launching = outer;
   if (checker != nullptr) checker->end(!faulted);
   if (faulted) throw_first_fault(phase_);
 }
@@ -111,19 +103,34 @@ void Cores::throw_first_fault(uint32_t phase) const {
   }
 }
 
-void Cores::run_core(void* cores, uint32_t core) {
-  Cores& self = *static_cast<Cores*>(cores);
-  Context& context = self.contexts_[core];
-  int64_t never = INT64_MAX;
-  context.budget = launching == &self ? &self.budget_ : &never;
+// One after the other in this thread, until charge() lets helpers have those that come next.
+void Cores::run_cores() {
+  const uint32_t cores = chip_.cores();
+  shared_ = false;
+  budget_ = crew_.threads() > 1 ? kAlone : kUnlimited;
+  for (uint32_t c = 0; c < cores && !shared_; ++c) run_core(c, budget_);
+  if (!shared_) return;
+  while (tasks_.run_one()) {
+  }
+  tasks_.wait_finished();
+}
+
+void Cores::run_shared(void* cores, uint32_t core) {
+  int64_t unlimited = kUnlimited;
+  static_cast<Cores*>(cores)->run_core(core, unlimited);
+}
+
+void Cores::run_core(uint32_t core, int64_t& budget) {
+  Context& context = contexts_[core];
+  context.budget = &budget;
   const auto stop = [&](const Fault& fault) {
     context.faulted = true;
     context.fault = fault.what();
-    if (context.checker != nullptr) context.checker->stopped(self.site(context), fault);
+    if (context.checker != nullptr) context.checker->stopped(site(context), fault);
   };
   try {
-    self.program_->run(self.phase_, &context.core);
-    context.loads.end_phase(self.phase_ + 1 == self.program_->phases(), *context.state);
+    program_->run(phase_, &context.core);
+    context.loads.end_phase(phase_ + 1 == program_->phases(), *context.state);
   } catch (const Fault& fault) {
     stop(fault);
   } catch (const std::exception& error) {
@@ -140,12 +147,17 @@ Site Cores::site(const Context& context) const {
 }
 
 // The launching thread counts what it does and calls for help once that is worth it.
-inline void Cores::charge(int64_t& budget, const rigi_instr& instr) {
-  if (budget == INT64_MAX) return;
+inline void Cores::charge(const Context& context, const rigi_instr& instr) {
+  int64_t& budget = *context.budget;
+  if (budget == kUnlimited) return;
   budget -= rough_nanoseconds(instr);
   if (budget > 0) return;
-  budget = INT64_MAX;
-  if (tasks_.tasks_left()) crew_.call();
+  budget = kUnlimited;
+  const auto next = static_cast<uint32_t>(context.core.id) + 1;
+  if (next == chip_.cores()) return;
+  shared_ = true;
+  tasks_.publish(&Cores::run_shared, this, next, chip_.cores());
+  crew_.call();
 }
 
 void Cores::issue(void* state, const rigi_instr* instr) {
@@ -155,7 +167,7 @@ void Cores::issue(void* state, const rigi_instr* instr) {
   context.op = op_name(instr->op);
   context.line = instr->line;
   validate(*instr, context.core.id, self.chip_, self.hbm_);
-  self.charge(*context.budget, *instr);
+  self.charge(context, *instr);
   if (context.checker != nullptr) context.checker->instruction(self.site(context), *instr);
   if (context.schedule != nullptr) context.schedule->add(context.core.id, *instr);
   if (self.data_) {

@@ -67,8 +67,10 @@ class Cores {
   static void issue(void* state, const rigi_instr* instr);
   static uint64_t scalar_load(void* state, uint64_t hbm, uint32_t bytes);
   static uint64_t scalar_read(void* state, uint32_t sram, uint32_t bytes);
-  static void run_core(void* cores, uint32_t core);
-  void charge(int64_t& budget, const rigi_instr& instr);
+  void run_cores();
+  static void run_shared(void* cores, uint32_t core);
+  void run_core(uint32_t core, int64_t& budget);
+  void charge(const Context& context, const rigi_instr& instr);
   void throw_first_fault(uint32_t phase) const;
   Site site(const Context& context) const;
 
@@ -85,6 +87,7 @@ class Cores {
   uint32_t phase_ = 0;
   bool data_ = true;
   int64_t budget_ = 0;
+  bool shared_ = false;    // the cores not begun yet are in `tasks_`
   bool poisoned_ = false;  // by the last launch's checker
 };
 

@@ -13,12 +13,12 @@ constexpr std::chrono::microseconds kSpin{6};
 
 }  // namespace
 
-void TaskSet::publish(Function function, void* context, uint32_t total) {
+void TaskSet::publish(Function function, void* context, uint32_t first, uint32_t total) {
   function_ = function;
   context_ = context;
-  finished_.store(0, std::memory_order_relaxed);
+  finished_.store(first, std::memory_order_relaxed);
   const uint64_t generation = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
-  ticket_.store(generation << 32 | total, std::memory_order_release);
+  ticket_.store(generation << 32 | first << 16 | total, std::memory_order_release);
 }
 
 bool TaskSet::run_one() {

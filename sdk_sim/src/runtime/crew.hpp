@@ -8,19 +8,15 @@
 
 namespace rigi {
 
-/// A set of `total` independent tasks that one owner runs, with the help of whoever is free. Used again and again.
+/// A set of independent tasks that one owner runs, with the help of whoever is free. Used again and again.
 class alignas(64) TaskSet {
  public:
   using Function = void (*)(void* context, uint32_t task);
 
-  /// Makes the tasks visible to helpers. At most 65535.
-  void publish(Function function, void* context, uint32_t total);
+  /// Makes the tasks from `first` up to `total` visible to helpers. At most 65535.
+  void publish(Function function, void* context, uint32_t first, uint32_t total);
   /// Takes and runs one task, if any is left.
   bool run_one();
-  bool tasks_left() const {
-    const uint64_t ticket = ticket_.load(std::memory_order_relaxed);
-    return (ticket >> 16 & 0xffff) < (ticket & 0xffff);
-  }
   /// Returns when all tasks are finished. Called by the owner once no task is left.
   void wait_finished();
 
