@@ -66,7 +66,9 @@ def conv(data: tuple[int, ...], weight: tuple[int, ...], stride: int, pad: int, 
     return Case(lambda n: [floats(*data), floats(*weight)], make, want, 1e-4, 1e-4)
 
 
-def matmul(m: int, k: int, n: int, dtype: Any = "float32", turned: bool = False, rtol: float = 1e-4) -> Case:
+def matmul(
+    m: int, k: int, n: int, dtype: Any = "float32", turned: bool = False, rtol: float = 1e-4, sizes: tuple[int, ...] = SIZES
+) -> Case:
     shape = (n, k) if turned else (k, n)
 
     def want(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -76,7 +78,7 @@ def matmul(m: int, k: int, n: int, dtype: Any = "float32", turned: bool = False,
     return Case(
         lambda rows: [floats(m or rows, k, dtype=dtype), floats(*shape, dtype=dtype)],
         lambda x, y: topi.matmul(x, y, False, turned),
-        want, rtol, rtol, SIZES if not m else (1,), ((0, 0),) if not m else (),
+        want, rtol, rtol, sizes if not m else (1,), ((0, 0),) if not m else (),
     )  # fmt: skip
 
 
@@ -206,6 +208,10 @@ CASES: dict[str, Case] = {
     # contractions
     "matmul_f32": matmul(70, 333, 40), "matmul_n": matmul(0, 300, 170), "matmul_turned": matmul(0, 65, 33, turned=True),
     "matmul_bf16": matmul(0, 1000, 300, dtype=BF16, rtol=2e-2), "matmul_small": matmul(3, 4, 5), "vector": matmul(1, 64, 50),
+    "matmul_shared": matmul(800, 70, 1300, "float16", rtol=5e-3),
+    "matmul_shared_n": matmul(0, 70, 1030, "float16", turned=True, rtol=5e-3, sizes=(0, 900, 1, 1100)),
+    "batch_shared": Case(lambda n: [floats(3, 1000, 64, dtype="float16"), floats(3, 900, 64, dtype="float16")], topi.nn.batch_matmul,
+                         lambda x, y: np.einsum("bik,bjk->bij", x.astype("float32"), y.astype("float32")), 5e-3, 5e-3),
     "summed_n": Case(
         lambda n: [floats(20, n), floats(n, 30)], topi.matmul, lambda x, y: x @ y, 1e-4, 1e-4, SIZES, ((0, 1), (1, 0))
     ),
@@ -265,3 +271,9 @@ def test_a_generic_function_gives_what_the_reference_gives(name: str, module: An
             np.testing.assert_array_equal(got, want)
             continue
         np.testing.assert_allclose(got.astype("float64"), want.astype("float64"), rtol=case.rtol, atol=case.atol, err_msg=f"n = {n}")
+
+
+def test_cores_share_what_they_multiply_where_there_is_much_of_it() -> None:
+    products = ("int8_product", "matmul_shared", "matmul_shared_n", "batch_shared")
+    shared = [name for name in products if "load_multicast" in str(lower_function(prim_func(name, CASES[name])))]
+    assert shared == ["matmul_shared", "matmul_shared_n", "batch_shared"]

@@ -111,11 +111,11 @@ def _affine(frame: Frame, access: Access) -> Value | None:
         return None
     if col == 1:
         value = frame.new(buffer.name, dtype, "full")
-        emit(R.load(frame.block(value), view(buffer, access.start, access.row_step), frame.rows, frame.cols))
+        frame.load(frame.block(value), view(buffer, access.start, access.row_step), frame.rows, frame.cols)
         return value
     if row == 1:
         turned = frame.new(buffer.name, dtype, "full")
-        emit(R.load(R.tile(frame.first(turned), pitch=frame.rows), view(buffer, access.start, access.col_step), frame.cols, frame.rows))
+        frame.load(R.tile(frame.first(turned), pitch=frame.rows), view(buffer, access.start, access.col_step), frame.cols, frame.rows)
         value = frame.new(buffer.name, dtype, "full")
         source = R.tile(frame.first(turned), pitch=frame.rows)
         emit(R.transpose(frame.block(value), source, frame.cols, frame.rows))

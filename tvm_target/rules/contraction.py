@@ -2,7 +2,8 @@
 
 Axes are sorted by who uses them: both operands (batch), the first alone (M), the second alone (N), and those summed over (K). A unit is
 a block of C of TILE rows (one M axis) and columns (one N axis); the core walks K in steps, brings both operands in as blocks, whatever
-their layout, and multiplies. Of K only one axis is cut in steps; further ones (the kernel of a convolution) are loops around it.
+their layout, and multiplies. Where units are many, cores share what they bring in (see `tiles`). Of K only one axis is cut in steps;
+further ones (the kernel of a convolution) are loops around it.
 
 fp32 operands are split: x = high + middle + low, each bf16, and six of the nine products are summed (those left out are below 2^-24 of
 the largest): the error is that of an fp32 dot product, 1e-6 relative to sum |a b|. An infinity in an operand gives NaN. 16-bit floats and
@@ -28,11 +29,10 @@ from .reduction import finish, loops, term
 from .rewrite import dtype_of, find, flat_offset, linear, rewrite, substitute, uses
 from .stage import Axis, Stage, Unsupported, bind, coefficients, collapsed, flat_indices
 from .vector import Vectors, stored
-from .work import Kernel, least, units
+from .work import Kernel, least, tiles
 
-TILE, STEP = 256, 512  # rows and columns of C, and of K
-SPLIT_TILE, SPLIT_STEP = 128, 128  # of operands in parts
-SLOTS = 2
+TILE, STEP, SLOTS, WORTH = 256, 256, 4, 1.5  # rows and columns of C; of K; blocks of an operand; see `tiles`
+SPLIT_TILE, SPLIT_STEP, SPLIT_SLOTS, SPLIT_WORTH = 128, 128, 2, 0  # of operands in parts: the vector engine is what they wait for
 NATIVE = ("bfloat16", "float16", "int8")
 # Which parts of the operands are multiplied (0 is the high one), and into which accumulator: an mma finds its accumulator ready only if
 # two others lie between it and the one before on the same.
@@ -152,19 +152,23 @@ def _emit(
     emit = kernel.emitter
     turned = _contiguous(b, k, stage, kernel) or not _contiguous(b, n, stage, kernel)  # B as [N, K]
     sums = "int32" if a.dtype == "int8" else "float32"
-    side, long = (TILE, STEP) if a.native else (SPLIT_TILE, SPLIT_STEP)
+    whole, split = (TILE, STEP, SLOTS, WORTH), (SPLIT_TILE, SPLIT_STEP, SPLIT_SLOTS, SPLIT_WORTH)
+    side, long, slots, worth = whole if a.native else split
     room = kernel.sram.sizes["full"]  # smaller where the kernel's other stages, or epilogues, need the scratchpad
     side = min(side, 256 if room >= 32768 else 128 if room >= 4096 else 64)
-    sizes = {"one": 16, "row": max(long, side), "col": max(long, side), "full": side * max(side, long)}
-    scratch = kernel.sram.sized(sizes, SLOTS)
-    # Outside, a window is a block of C, and its vectors are no longer than its sides.
-    with units(replace(kernel, sram=scratch), outer, m, n, tile=side) as frame:
+    line = max(side, long)
+    scratch = kernel.sram.sized({"one": 16, "row": line, "col": line, "full": side * long}, slots)
+    sums_of = kernel.sram.sized({"one": 16, "row": side, "col": side, "full": side * side}, 2)
+    with tiles(replace(kernel, sram=sums_of), outer, m, n, side, worth) as frame:
         totals = [frame.new("C", sums, "full") for _ in range(1 if a.native else 3)]
         steps = tirx.floordiv(k.extent + (long - 1), integer(long))
-        empty: Any = k.extent
+        empty, depth = k.extent, steps
         for x in inner:
-            empty = empty * x.extent
-        with emit.when(empty == 0):  # the sum of nothing
+            empty, depth = empty * x.extent, depth * x.extent
+        depth = emit.let("blocks", depth)
+        some_rows, some_cols = (tirx.const(1, "bool"),) * 2 if frame.shared is None else (frame.rows > 0, frame.cols > 0)
+        some = prim.And(some_rows, some_cols)
+        with emit.when(prim.And(some, empty == 0)):  # the sum of nothing
             for total in totals:
                 emit.add(R.fill(frame.block(total), 0.0, frame.rows, frame.cols))
         with loops(frame, inner), emit.loop("step", steps) as step:
@@ -174,26 +178,31 @@ def _emit(
             turn = emit.let("turn_k", turn * steps + step)
             k0 = emit.let("k0", step * long)
             count = emit.let("depth", least(k.extent - k0, long))
-            slot = tirx.floormod(frame.slot + turn, integer(SLOTS))
-            left = replace(frame, col=k, col_start=k0, cols=count, slot=slot)
+            slot = emit.let("block", frame.slot * depth + turn)
+            left = replace(frame, sram=scratch, col=k, col_start=k0, cols=count, slot=slot, group="row")
             if turned:
-                right = replace(frame, row=n, row_start=frame.col_start, rows=frame.cols, col=k, col_start=k0, cols=count, slot=slot)
+                right = replace(left, row=n, row_start=frame.col_start, rows=frame.cols, group="col")
             else:
-                right = replace(frame, row=k, row_start=k0, rows=count, slot=slot)
-            parts_a, parts_b = _parts(left, a), _parts(right, b)
-            for number, (i, j, c) in enumerate(PRODUCTS if len(parts_a) == 3 else PRODUCTS[:1]):
-                again = turn > 0 if number < len(totals) else True
-                blocks = frame.block(totals[c]), left.block(parts_a[i]), right.block(parts_b[j])
-                emit.add(R.mma(*blocks, frame.rows, frame.cols, count, accumulate=again, transpose_b=turned))
+                right = replace(frame, sram=scratch, row=k, row_start=k0, rows=count, slot=slot, group="col")
+            with emit.when(some_rows):
+                parts_a = _parts(left, a)
+            with emit.when(some_cols):
+                parts_b = _parts(right, b)
+            with emit.when(some):
+                for number, (i, j, c) in enumerate(PRODUCTS if len(parts_a) == 3 else PRODUCTS[:1]):
+                    again = turn > 0 if number < len(totals) else True
+                    blocks = frame.block(totals[c]), left.block(parts_a[i]), right.block(parts_b[j])
+                    emit.add(R.mma(*blocks, frame.rows, frame.cols, count, accumulate=again, transpose_b=turned))
             for frame_, parts in ((left, parts_a), (right, parts_b)):
                 for part in parts:
                     frame_.drop(part)
-        vectors = Vectors(frame, access.load)
-        total = totals[0]
-        for other in totals[1:]:
-            total = vectors.emit(R.add, sums, total, other)
-        finish(vectors, stage, total)
-        vectors.release()
+        with emit.when(some):
+            vectors = Vectors(frame, access.load)
+            total = totals[0]
+            for other in totals[1:]:
+                total = vectors.emit(R.add, sums, total, other)
+            finish(vectors, stage, total)
+            vectors.release()
 
 
 def _parts(frame: Frame, factor: Factor) -> list[Value]:

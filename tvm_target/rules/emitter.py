@@ -78,6 +78,15 @@ class Emitter:
         if constant(condition) != 0:
             self.add(tirx.IfThenElse(condition, self.body(body), None))
 
+    def either(self, condition: Any, yes: Any, no: Any) -> None:
+        """One of two instructions."""
+        condition = self.analyzer.simplify(condition)
+        known = constant(condition)
+        if known is None:
+            self.add(tirx.IfThenElse(condition, tirx.Evaluate(yes), tirx.Evaluate(no)))
+        else:
+            self.add(yes if known else no)
+
     @staticmethod
     def body(stmts: list[Any]) -> Any:
         if not stmts:

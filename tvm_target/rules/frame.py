@@ -53,6 +53,16 @@ class Frame:
     cols: Any
     outer: dict[Any, Any]
     slot: Any
+    shared: Any = None  # the condition under which the cores of a grid row have the same rows, those of a grid column the same columns
+    group: str | None = None  # "row", "col": those cores bring in the same
+
+    def load(self, dst: Any, src: Any, rows: Any, cols: Any) -> None:
+        """A block from HBM, by one multicast for all cores that bring in the same."""
+        alone = R.load(dst, src, rows, cols)
+        if self.group is None or self.shared is None:
+            self.emitter.add(alone)
+        else:
+            self.emitter.either(self.shared, R.load_multicast(dst, src, rows, cols, group=self.group), alone)
 
     def extent(self, shape: str) -> tuple[Any, Any]:
         """Rows and columns of an instruction whose result has this shape; vectors are one row."""
