@@ -31,8 +31,8 @@ class Decoder(nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """int64 [1, tokens] -> logits [1, tokens, vocabulary] in the model's type."""
-        return self.model(input_ids=input_ids, use_cache=False).logits
+        """int64 [1, tokens] -> logits [1, tokens, vocabulary] in fp32, as samplers take them."""
+        return self.model(input_ids=input_ids, use_cache=False).logits.float()
 
 
 def _attention() -> str:

@@ -26,7 +26,7 @@ from .library import Library
 RECOGNIZERS: list[Callable[[Graph, relax.Var], Plan | None]] = [
     matmul.swiglu,
     matmul.linear_with,
-    matmul.linear_rounded,
+    matmul.linear_cast,
     matmul.linear,
     norm.rms_norm,
     norm.softmax,

@@ -73,13 +73,17 @@ def linear(graph: Graph, var: relax.Var) -> Plan | None:
     return None
 
 
-def linear_rounded(graph: Graph, var: relax.Var) -> Plan | None:
-    """A product in fp32 that is only wanted in bf16: one rounding either way."""
+def linear_cast(graph: Graph, var: relax.Var) -> Plan | None:
+    """A product in fp32 that is only wanted in bf16: one rounding either way. And one in bf16 that is only wanted in fp32, as logits are:
+    it is not rounded on its way."""
     call = graph.call(var, "astype")
-    if call is None or dtype(call) != BF16 or not graph.only_here(call.args[0]):
+    if call is None or not graph.only_here(call.args[0]):
         return None
-    found = _product(graph, call.args[0], "float32")
-    return None if found is None else {var: found.emit("linear", BF16), call.args[0]: None}
+    for op, out, before in (("linear", BF16, "float32"), ("linear_f32", "float32", BF16)):
+        found = _product(graph, call.args[0], before) if dtype(call) == out else None
+        if found is not None:
+            return {var: found.emit(op, out), call.args[0]: None}
+    return None
 
 
 def linear_with(graph: Graph, var: relax.Var) -> Plan | None:
