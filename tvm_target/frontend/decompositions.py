@@ -6,6 +6,7 @@ nowhere. Sizes may be symbolic. Each function is plain torch, so it can be held 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,13 @@ def _scaled(combine: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return run
 
 
+def _elu(x: Tensor, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Tensor:
+    """With the factors of SELU and CELU, which the importer leaves out."""
+    if scale == 1 and input_scale == 1:
+        return NotImplemented
+    return torch.where(x > 0, x * scale, torch.expm1(x * input_scale) * (alpha * scale))
+
+
 def _minimum(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     return x.amin(dim, keepdim), x.argmin(dim, keepdim)
 
@@ -140,6 +148,7 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     _aten.histc.default: _histc,
     _aten._grouped_mm.default: _grouped_product,
     _aten.min.dim: _minimum,
+    _aten.elu.default: _elu,
     _aten.add.Tensor: _scaled(torch.add),
     _aten.sub.Tensor: _scaled(torch.sub),
     _aten.pow.Tensor_Scalar: _power,
@@ -148,6 +157,12 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     _aten.any.dim: lambda x, dim, keepdim=False: _any(x, [dim], keepdim),
     _aten.any.dims: lambda x, dim=None, keepdim=False: _any(x, list(range(x.dim())) if dim is None else dim, keepdim),
     _aten.unfold.default: _unfold,
+    _aten.exp2.default: lambda x: torch.exp(x * math.log(2.0)),
+    _aten.hypot.default: lambda x, y: (x * x + y * y).sqrt(),
+    **dict.fromkeys((_aten.signbit.default, torch.ops.prims.signbit.default), lambda x: x < 0),
+    _aten.fmin.default: lambda x, y: torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.minimum(x, y))),
+    _aten.fmax.default: lambda x, y: torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.maximum(x, y))),
+    torch.ops.prims.where.default: _where,
     **{getattr(_aten.where, kind): _where for kind in ("ScalarSelf", "ScalarOther", "Scalar")},
     _aten.var_mean.correction: lambda x, dim=None, **how: (torch.var(x, dim, **how), torch.mean(x, dim, how.get("keepdim", False))),
 }
