@@ -64,7 +64,11 @@ def test_integers_divide_shift_and_clamp() -> None:
 
 
 def test_factors_in_keywords_count() -> None:
-    same(lambda i, f: (torch.add(i, f, alpha=2), torch.sub(f, f * f, alpha=-3), torch.rsub(f, 2.0), F.selu(f), F.celu(f, 0.5)), INTEGERS, FLOATS)
+    same(
+        lambda i, f: (torch.add(i, f, alpha=2), torch.sub(f, f * f, alpha=-3), torch.rsub(f, 2.0), F.selu(f), F.celu(f, 0.5)),
+        INTEGERS,
+        FLOATS,
+    )
 
 
 def test_indices_beside_whole_dimensions() -> None:
