@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tvm import relax
 
+from benchmarks.models.chip import element_loops
 from tvm_target.frontend import from_torch
 from tvm_target.frontend.decompositions import _embedding_bag, _grouped_product, _histc, _searchsorted, _unfold
 
@@ -145,6 +146,13 @@ def test_a_sampling_head_and_inverted_masks_on_the_chip() -> None:
         return low.scatter(1, places, ordered.masked_fill(~kept, float("-inf"))).softmax(-1), ~kept, ~places
 
     same(head, torch.randn(3, 40), target="rigi1")
+
+
+def test_adaptive_means_of_unequal_parts_need_no_element_loops() -> None:
+    exported = torch.export.export(Of(lambda x: F.adaptive_avg_pool2d(x, (3, 5))), (torch.randn(2, 4, 11, 13),))
+    executable = tvm.compile(from_torch(exported)[0], target="rigi1")
+    assert not element_loops(executable)
+    same(lambda x: (F.adaptive_avg_pool2d(x, (3, 5)), F.adaptive_avg_pool2d(x, 7)), torch.randn(2, 4, 11, 13), target="rigi1")
 
 
 def test_an_angle_on_the_chip() -> None:
