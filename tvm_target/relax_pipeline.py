@@ -28,6 +28,7 @@ from .legalize import LEGALIZE_MAP
 from .offload import offload
 from .pipeline import is_generic, is_rigi
 from .relax_errors import check_operators, legalize
+from .short_names import short_names
 from .turned_products import turn_products
 
 NAME = "rigi"
@@ -106,6 +107,7 @@ def legalize_passes(target: Any) -> list[Pass]:
         _fold_constants,
         t.FuseOps(),
         t.FuseTIR(),
+        short_names,
     ]
 
 

@@ -96,6 +96,7 @@ BITS = {
     "popcount": ("uint32", tirx.popcount, lambda x: np.bitwise_count(x).astype("uint32")),
     "clz": ("int32", tirx.clz, lambda x: np.array([32 - int(v).bit_length() for v in x.view(np.uint32)], "int32")),
     "not8": ("uint8", lambda x: ~x, lambda x: ~x),
+    "not_bool": ("bool", lambda x: tirx.bitwise_not(x), lambda x: ~x),
     "wrap8": ("int8", lambda x: (x + x).astype("int32").astype("int8"), lambda x: x + x),
     "wrap16": ("uint16", lambda x: x * x, lambda x: x * x),
     "divide": ("uint64", lambda x: x // T.uint64(7) + x % T.uint64(7), lambda x: x // np.uint64(7) + x % np.uint64(7)),

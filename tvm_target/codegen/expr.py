@@ -102,7 +102,7 @@ class ExprPrinter:
         if isinstance(e, prim.Not):
             return f"!{self(e.a, _UNARY)}", _UNARY
         if isinstance(e, prim.BitwiseNot):
-            return self._narrowed(f"~{self(e.a, _UNARY)}", _UNARY, dtype_of(e))
+            return self._inverted(e.a)
         if isinstance(e, prim.Select):
             return self._choice(e.condition, e.true_value, e.false_value)
         if isinstance(e, prim.Let):
@@ -214,7 +214,7 @@ class ExprPrinter:
         if name in _CALL_BINARY:
             return self._narrowed(f"({self(e.args[0], 14)} {_CALL_BINARY[name]} {self(e.args[1], 14)})", _ATOM, dtype_of(e))
         if name == "bitwise_not":
-            return self._narrowed(f"~{self(e.args[0], _UNARY)}", _UNARY, dtype_of(e))
+            return self._inverted(e.args[0])
         if name in _MATH:
             return f"std::{name}({', '.join(self(a) for a in e.args)})", _ATOM
         if name in ("exp10", "rsqrt", "sigmoid"):
@@ -235,6 +235,12 @@ class ExprPrinter:
             self.kernel.fail(f"call_extern({function!r}) inside an expression: {hint}")
         have = ", ".join(sorted([*_MATH, "rsqrt", "sigmoid", "abs", "exp10", "ldexp", "clz", "popcount"]))
         self.kernel.fail(f"the sequencer has no function {name!r} (in {e}); known: {have}")
+
+    def _inverted(self, x: Any) -> tuple[str, int]:
+        """All bits; a bool has one, while ~true is -2 in C++ and true again."""
+        if dtype_of(x) == "bool":
+            return f"!{self(x, _UNARY)}", _UNARY
+        return self._narrowed(f"~{self(x, _UNARY)}", _UNARY, dtype_of(x))
 
     def _composed(self, name: str, x: Any) -> tuple[str, int]:
         suffix = "" if dtype_of(x) == "float64" else "F"

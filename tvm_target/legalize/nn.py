@@ -3,13 +3,18 @@
 Attention: TVM's rounds scores and sums to the type of the inputs (and fails for bf16), and first copies queries, keys and values into
 another order of dimensions. Here scores and sums are fp32, operands are read where they lie, and only the weights are rounded to the
 type of the values, for the matrix engine.
+
+Adaptive means whose parts are not equal: as products with tables of weights.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from tvm import relax, te, tirx, topi
+
+from .common import Legalize, attempt, dtype_of, shape_of, static
 
 MASKED = -3.0e38  # finite: a row that sees nothing gives the mean of the values, never NaN
 
@@ -74,4 +79,32 @@ def _attention(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return builder.call_te(_context, *parts, value, primfunc_name_hint="attention_context")
 
 
-OPS = {"relax.nn.attention": _attention, "relax.nn.attention_bias": _attention}
+def _pooling(size: int, parts: int) -> relax.Expr:
+    """fp32 [parts, size]: what each element counts in the mean of each part, as torch and TVM divide."""
+    table = np.zeros((parts, size), "float32")
+    for k in range(parts):
+        first, end = k * size // parts, -(-(k + 1) * size // parts)
+        table[k, first:end] = 1.0 / (end - first)
+    return relax.const(table)
+
+
+def _uneven(op: relax.Call) -> bool:
+    sizes = [static(n) for n in shape_of(op.args[0])[2:]] if op.args[0].ty.shape is not None else []
+    if str(op.attrs.layout) != "NCHW" or dtype_of(op.args[0]) != "float32" or op.attrs.output_size is None or None in sizes:
+        return False
+    return any(n % int(parts) for n, parts in zip(sizes, op.attrs.output_size) if n is not None)
+
+
+def _adaptive_mean(bb: relax.BlockBuilder, op: relax.Call) -> relax.Expr:
+    """Means over parts of unequal sizes, which are loops of unequal length to TVM: a product from either side."""
+    x, (rows, columns) = op.args[0], (int(n) for n in op.attrs.output_size)
+    height, width = (int(n) for n in shape_of(x)[2:])
+    narrow = bb.emit(relax.op.matmul(x, bb.emit(relax.op.permute_dims(_pooling(width, columns)))))
+    return bb.emit(relax.op.matmul(_pooling(height, rows), narrow))
+
+
+OPS: dict[str, Legalize] = {
+    "relax.nn.attention": _attention,
+    "relax.nn.attention_bias": _attention,
+    "relax.nn.adaptive_avg_pool2d": attempt(_adaptive_mean, _uneven),
+}

@@ -228,6 +228,18 @@ def atan(v: Any, x: Value) -> Value:
     return _done(v, v.emit(R.select, F32, sign, v.emit(R.mul, F32, _shared(value), v.imm(-1.0)), value), x)
 
 
+def atan2(v: Any, y: Value, x: Value) -> Value:
+    """The angle of (x, y): atan(y / x), half a turn further where x is negative; 0 at the origin, whatever the signs of its zeros."""
+    y, x = v.settled(y), v.settled(x)
+    sy, sx = _shared(y), _shared(x)
+    value = atan(v, v.emit(R.div, F32, sy, sx))
+    half = v.emit(R.select, F32, v.emit(R.lt, BOOL, sy, v.imm(0)), v.imm(-math.pi), v.imm(math.pi))
+    value = v.emit(R.add, F32, value, v.emit(R.mul, F32, half, v.emit(R.lt, F32, sx, v.imm(0))))
+    origin = v.emit(R.eq, BOOL, absolute(v, sy), v.emit(R.mul, F32, absolute(v, sx), v.imm(0)))
+    origin = v.emit(R.mul, BOOL, origin, v.emit(R.eq, BOOL, sx, v.imm(0)))
+    return _done(v, v.emit(R.select, F32, origin, v.imm(0.0), value), y, x)
+
+
 def asin(v: Any, x: Value) -> Value:
     """atan(x / sqrt(1 - x^2)), the root as sqrt((1 - x)(1 + x))."""
     x = v.settled(x)
@@ -311,8 +323,8 @@ LOGICAL = {"bitwise_and": R.mul, "bitwise_or": R.maximum, "bitwise_xor": R.ne, "
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     "fabs": absolute, "abs": absolute, "floor": floor, "ceil": ceil, "trunc": trunc, "round": round_away, "nearbyint": nearest_even,
-    "pow": power, "erf": erf, "sinh": sinh, "cosh": cosh, "tan": tan, "atan": atan, "asin": asin, "acos": acos, "asinh": asinh,
-    "acosh": acosh, "atanh": atanh, "log1p": log1p, "log2": _scaled_log(2.0), "log10": _scaled_log(10.0), "fmod": fmod,
+    "pow": power, "erf": erf, "sinh": sinh, "cosh": cosh, "tan": tan, "atan": atan, "atan2": atan2, "asin": asin, "acos": acos,
+    "asinh": asinh, "acosh": acosh, "atanh": atanh, "log1p": log1p, "log2": _scaled_log(2.0), "log10": _scaled_log(10.0), "fmod": fmod,
     "isnan": isnan, "isinf": isinf, "isfinite": isfinite, "truncdiv": lambda v, a, b: divided(v, a, b, False, True),
     "truncmod": lambda v, a, b: divided(v, a, b, False, False),
 }  # fmt: skip

@@ -48,6 +48,8 @@ def rewrite(e: Any, leaf: Callable[[Any], Any]) -> Any:
         return type(e)(a, b)
     if isinstance(e, prim.Not):
         return prim.Not(rewrite(e.a, leaf))
+    if isinstance(e, prim.BitwiseNot):
+        return prim.BitwiseNot(rewrite(e.a, leaf))
     if isinstance(e, prim.Cast):
         value = rewrite(e.value, leaf)
         return value if dtype_of(value) == dtype_of(e) else prim.Cast(dtype_of(e), value)

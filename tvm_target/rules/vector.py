@@ -193,7 +193,9 @@ class Vectors:
             return self.emit(_BOOLEAN[type(e)], "uint8", self(e.a), self(e.b))
         if isinstance(e, (prim.BitwiseAnd, prim.LShift, prim.RShift)) and isinstance(e.b, prim.IntImm):
             return self._bits(e, dtype)
-        if isinstance(e, prim.Not):
+        if isinstance(e, prim.BitwiseNot) and dtype in ("int8", "int32", "int64"):  # -1 - x
+            return self.emit(R.add, stored(dtype), self.emit(R.mul, stored(dtype), self(e.a), self.imm(-1, "int32")), self.imm(-1, "int32"))
+        if isinstance(e, prim.Not) or isinstance(e, prim.BitwiseNot) and dtype == "bool":
             return self.emit(R.eq, "uint8", self(e.a), self.imm(0))
         if isinstance(e, (prim.Div, prim.FloorDiv, prim.Mod, prim.FloorMod)):
             return self._division(e, dtype)
