@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from .space import Blank, Shape, Space, TuneError, Values
+from .space import Blank, Shape, Space, TuneError, Values, text
 from .spaces import space_of
 
 BATCH = 8  # kernels to a compiler run
@@ -78,12 +78,15 @@ def _time(space: Space, function: Any, values: Values, shape: Shape) -> int | No
     import numpy as np
     import tvm_ffi
 
-    from ..testing import device_cycles
+    from ..testing import SdkError, device_cycles
 
     if not space.fits(values, shape):
         return None
     arguments = space.arguments(space.config(values), shape)
-    holders = {id(a): _array(a) for a in arguments if isinstance(a, (Blank, np.ndarray))}
+    try:
+        holders = {id(a): _array(a) for a in arguments if isinstance(a, (Blank, np.ndarray))}
+    except SdkError as error:  # operands larger than the HBM
+        raise TuneError(f"{space.op}: {text(shape)} cannot be timed: {error}") from error
     passed = [tvm_ffi.from_dlpack(holders[id(a)]) if id(a) in holders else a for a in arguments]
     before = device_cycles()
     function(*passed)
