@@ -36,8 +36,8 @@ class Space:
 
     `sizes` names the shape, `defaults` what need not be given; `parameters` maps names to choices; `configure` makes the template's
     configuration of one choice each; `misfit(config, shape)` says why a configuration cannot serve a shape (empty: it can);
-    `arguments(config, shape)` are the kernel's: Blank, arrays with the values that the sequencer reads, numbers. `derived(config)` are
-    further numbers by which configurations differ, for the search's model; `enough(config, shape)` is how large parameters
+    `arguments(config, shape)` are the kernel's: Blank, arrays with the values that the sequencer reads, numbers. `derived(config, shape)`
+    are further numbers by which configurations differ, for the search's model; `enough(config, shape)` is how large parameters
     need be: of those that are at least that, the search looks at the smallest alone.
     """
 
@@ -48,7 +48,7 @@ class Space:
     make: Callable[[Any], Any]
     misfit: Callable[[Any, Shape], str]
     arguments: Callable[[Any, Shape], list[Any]]
-    derived: Callable[[Any], tuple[float, ...]] = lambda config: ()
+    derived: Callable[[Any, Shape], tuple[float, ...]] = lambda config, shape: ()
     enough: Callable[[Any, Shape], dict[str, int]] = lambda config, shape: {}
     dtype: str = "bfloat16"
     defaults: Shape = field(default_factory=dict)
