@@ -90,7 +90,7 @@ def tune(
         elif len(known) < wanted:
             from .search import promising, search
 
-            # The model needs an even sample first: MetaSchedule's own first round lies closer together, and a best far from it is missed.
+            # A random sample of the whole grid first: without it, searches of large spaces more often missed a best that stands alone.
             rest = [values for values in grid if values not in known]
             measure(random.Random(seed).sample(rest, max(0, int(wanted * SAMPLE) - len(known))))
             if (count := int(wanted * (1 - LAST)) - len(known)) > 0:
