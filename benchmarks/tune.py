@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 LIMIT = 0.97  # tuned against the best of all configurations: best cycles / tuned cycles
-Case = tuple[str, tuple[int, ...]]
+Case = tuple[str, Sequence[int] | Mapping[str, int]]
 Bar = Callable[[str, int, int], None]
 
 # Layers of Llama-3-8B, SmolLM2-135M and MiniLM with few and many rows, and shapes that no packaged tile was made for.
@@ -58,9 +58,10 @@ FURTHER: list[Case] = [
 
 @click.command("tune")
 @click.option("--trials", type=click.IntRange(min=1), default=64, show_default=True, help="Configurations to have measured for a shape.")
+@click.option("--shape", "shapes", multiple=True, metavar="OP:SIZES", help="A shape of your own, instead of the 30; may be repeated.")
 @click.option("--quick", is_flag=True, help="Three shapes and a coarser search: does it work at all?")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(trials: int, quick: bool, as_json: bool) -> None:
+def command(trials: int, shapes: tuple[str, ...], quick: bool, as_json: bool) -> None:
     """Tuned configurations beside the packaged and the best possible ones.
 
     \b
@@ -69,7 +70,11 @@ def command(trials: int, quick: bool, as_json: bool) -> None:
     shapes              30 shapes: cycles untuned (the packaged kernel) and tuned, and the gain
     second_run_searches configurations measured when all shapes are tuned again, from the database
 
-    Shapes that the database does not hold yet are searched first (see `rigi tune`). All cycles are simulated.
+    Shapes that the database does not hold yet are searched first (see `rigi tune`; RIGI_TUNED names another database). All cycles
+    are simulated. With --shape, every shape given is compared with all configurations of its space:
+
+    \b
+        rigi bench tune --shape linear:100,4096,4096 --shape attention_decode:batch=8,kv=1000,heads=14,kv_heads=2,head_dim=64
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -84,7 +89,10 @@ def command(trials: int, quick: bool, as_json: bool) -> None:
                 tasks[part] = progress.add_task(what)
             progress.update(tasks[part], description=what, completed=done, total=of)
 
-        picked = (EXHAUSTIVE[4:5], [EXHAUSTIVE[10], FURTHER[0]]) if quick else (EXHAUSTIVE, FURTHER)
+        if shapes:
+            picked: tuple[list[Case], list[Case]] = [parse_case(text) for text in shapes], []
+        else:
+            picked = (EXHAUSTIVE[4:5], [EXHAUSTIVE[10], FURTHER[0]]) if quick else (EXHAUSTIVE, FURTHER)
         try:
             result = measure(*picked, trials, bar)
         except ValueError as error:  # among them TuneError
@@ -99,6 +107,16 @@ def command(trials: int, quick: bool, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+def parse_case(text: str) -> Case:
+    """linear:100,4096,4096 or linear:m=100,n=4096,k=4096."""
+    from tvm_target.tune_command import parse_shape
+
+    op, colon, sizes = text.partition(":")
+    if not colon:
+        raise click.UsageError(f"--shape {text!r}: write OP:SIZES, as in linear:100,4096,4096")
+    return op, parse_shape(sizes)
+
+
 def measure(exhaustive: list[Case], further: list[Case], trials: int, bar: Bar, database: Any = None) -> dict[str, Any]:
     """The JSON fields of ``rigi bench tune``."""
     from tvm_target import tune
@@ -108,6 +126,8 @@ def measure(exhaustive: list[Case], further: list[Case], trials: int, bar: Bar, 
     start = time.perf_counter()
     database = tune.Database() if database is None else database
     cases = [(op, tune.space_of(op).shape(sizes)) for op, sizes in [*exhaustive, *further]]
+    for op, shape in cases:  # all of them, before the first is searched
+        tune.space_of(op).packaged(shape)
     with Bench() as bench:
         found = []
         for i, (op, shape) in enumerate(cases):

@@ -78,11 +78,14 @@ def parse_shape(text: str) -> dict[str, int] | list[int]:
     """4096,4096,4096 or m=4096,n=4096,k=4096."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
-        if any("=" in part for part in parts):
-            return {name.strip(): int(size) for name, size in (part.split("=") for part in parts)}
-        return [int(part) for part in parts]
+        if not any("=" in part for part in parts):
+            return [int(part) for part in parts]
+        named = {name.strip(): int(size) for name, size in (part.split("=") for part in parts)}
     except ValueError:
         raise click.UsageError(f"--shape {text!r}: write 4096,4096,4096 or m=4096,n=4096,k=4096") from None
+    if len(named) < len(parts):
+        raise click.UsageError(f"--shape {text!r}: a size is given twice")
+    return named
 
 
 def _tune(
@@ -99,18 +102,20 @@ def _tune(
 
     from .tune.database import packaged
     from .tune.measure import Bench
-    from .tune.space import text
     from .tune.spaces import space_of
 
+    wanted = [space_of(op).shape(given) for given in shapes]
+    for shape in wanted:  # all of them, before the first is searched
+        space_of(op).packaged(shape)
     results = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"), TimeElapsedColumn())
-    with Bench(processes) as bench, Progress(*columns, console=console) as bar:
-        for given in shapes:
-            shape = space_of(op).shape(given)
-            task = bar.add_task(f"{op} {text(shape)}", total=None, best="")
+    best = TextColumn("{task.fields[best]}")
+    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), best, TimeElapsedColumn())
+    with Bench(processes) as bench, Progress(*columns, console=console, expand=True) as bar:
+        for shape in wanted:
+            task = bar.add_task(f"{op} {','.join(map(str, shape.values()))}", total=None, best="")
 
             def show(done: int, of: int, best: int | None, task: Any = task) -> None:
-                bar.update(task, completed=done, total=of, best=f"best {best:,} cycles" if best else "")
+                bar.update(task, completed=done, total=of, best=f"{best:,} cycles" if best else "")
 
             try:
                 result = run(op, shape, trials=trials, exhaustive=exhaustive, bench=bench, progress=show, seed=seed)

@@ -17,7 +17,7 @@ from tvm_target import testing, tune
 from tvm_target import tune_command as cli
 from tvm_target.build import compile_kernel
 from tvm_target.tune import measure
-from tvm_target.tune.database import Key
+from tvm_target.tune.database import Key, packaged_path
 from tvm_target.tune.measure import Bench
 
 BF16 = ml_dtypes.bfloat16
@@ -164,7 +164,9 @@ def test_trials_take_the_cycles_of_timed_mode(tiny: tune.Space) -> None:
 def test_the_package_holds_what_the_benchmark_shows() -> None:
     from benchmarks.tune import EXHAUSTIVE, FURTHER
 
-    stale = [f"{op} {sizes}" for op, sizes in [*EXHAUSTIVE, *FURTHER] if tune.best(op, tune.space_of(op).shape(sizes)) is None]
+    database = tune.Database(packaged_path())  # whatever RIGI_TUNED says
+    cases = [(op, tune.space_of(op).shape(sizes)) for op, sizes in [*EXHAUSTIVE, *FURTHER]]
+    stale = [f"{op} {shape}" for op, shape in cases if tune.best(op, shape, database=database) is None]
     assert stale == [], "a kernel has changed: `rigi bench tune` searches these again"
     assert len(EXHAUSTIVE) == 12 and len(EXHAUSTIVE) + len(FURTHER) == 30
 
@@ -298,12 +300,31 @@ def test_the_command_tunes_lists_and_returns_at_once(tiny: tune.Space, tmp_path:
         (["linear"], "name an op and a --shape"),
         (["linear", "--shape", "4k"], "write 4096,4096,4096"),
         (["linear", "--shape", "1,2"], "k missing"),
+        (["linear", "--shape", "m=1,m=2,k=3"], "given twice"),
+        (["linear", "--shape", "8,8,8", "--shape", "4,4"], "k missing"),
+        (["attention_decode", "--shape", "1,100,32,32,80"], "head_dim=80 is no multiple of 32"),
+        (["attention_decode", "--shape", "5000,100,4,4,64"], "batch=5000, attention_decode takes 1 to 2048"),
+        (["linear", "--shape", "1,4,99999999999", "--processes", "0"], "cannot be timed: rigiMalloc"),
         (["conv", "--shape", "1,2"], "cannot be tuned"),
     ],
 )
 def test_the_command_says_what_is_wrong(line: list[str], words: str) -> None:
     run = CliRunner().invoke(cli.tune, line)
     assert run.exit_code and words in run.output
+
+
+def test_the_benchmark_takes_shapes_from_the_command_line(tiny: tune.Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.tune import command
+
+    monkeypatch.setenv("RIGI_TUNED", str(tmp_path))
+    monkeypatch.setattr(measure, "Bench", lambda: Bench(0))
+    line = ["--shape", "linear:256,256,128", "--shape", "linear:m=16,n=256,k=128", "--trials", "4", "--json"]
+    result = json.loads(CliRunner().invoke(command, line).stdout)
+    assert [row["shape"]["m"] for row in result["exhaustive_shapes"]] == [256, 16] and len(result["shapes"]) == 2
+    assert all(row["trials"] == 4 and row["configurations"] == 12 for row in result["exhaustive_shapes"])
+    assert result["worst_ratio"] <= 1 and result["second_run_searches"] == 0
+    wrong = CliRunner().invoke(command, ["--shape", "256,256,128"])
+    assert wrong.exit_code and "write OP:SIZES" in wrong.output
 
 
 @pytest.mark.slow

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from .space import Blank, Shape, Space, TuneError, Values
+from .space import Blank, Shape, Space, TuneError, Values, text
 from .spaces import space_of
 
 BATCH = 8  # kernels to a compiler run
+_stopped: Any = None  # in a worker: the event that its Bench has no use for further results
 _built: dict[tuple[str, Values], Any] = {}  # by op and configuration: the function, or why there is none
 
 
@@ -44,6 +45,8 @@ def measure(op: str, batch: Sequence[Values], shapes: Sequence[Shape]) -> list[M
     try:
         results = []
         for values in batch:
+            if _stopped is not None and _stopped.is_set():
+                break
             made = _built[op, values]
             if isinstance(made, str):
                 results.append(Measured(values, (None,) * len(shapes), made))
@@ -78,12 +81,15 @@ def _time(space: Space, function: Any, values: Values, shape: Shape) -> int | No
     import numpy as np
     import tvm_ffi
 
-    from ..testing import device_cycles
+    from ..testing import SdkError, device_cycles
 
     if not space.fits(values, shape):
         return None
     arguments = space.arguments(space.config(values), shape)
-    holders = {id(a): _array(a) for a in arguments if isinstance(a, (Blank, np.ndarray))}
+    try:
+        holders = {id(a): _array(a) for a in arguments if isinstance(a, (Blank, np.ndarray))}
+    except SdkError as error:  # operands larger than the HBM
+        raise TuneError(f"{space.op}: {text(shape)} cannot be timed: {error}") from error
     passed = [tvm_ffi.from_dlpack(holders[id(a)]) if id(a) in holders else a for a in arguments]
     before = device_cycles()
     function(*passed)
@@ -98,7 +104,9 @@ def _array(argument: Any) -> Any:
     return DeviceArray.blank(argument.shape, argument.dtype) if isinstance(argument, Blank) else DeviceArray(argument)
 
 
-def _start_worker() -> None:
+def _start_worker(stopped: Any) -> None:
+    global _stopped
+    _stopped = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's, which keeps what is done
     os.environ["RIGI_MODE"] = "timing-only"
 
@@ -111,6 +119,7 @@ class Bench:
     def __init__(self, processes: int | None = None) -> None:
         self.processes = min(os.cpu_count() or 1, 8) if processes is None else processes
         self._pool: ProcessPoolExecutor | None = None
+        self._stopped = get_context("spawn").Event()
         self._interrupted = threading.Event()
         self._handler: Any = None
 
@@ -121,6 +130,8 @@ class Bench:
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         if self._pool is not None:
+            if failure is not None:
+                self._stopped.set()  # a configuration of a large shape takes seconds: only those under way are waited for
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
         if self._handler is not None:
@@ -168,7 +179,8 @@ class Bench:
     def _submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         if self._pool is None:
             # Spawned, not forked: TVM and the device have threads.
-            self._pool = ProcessPoolExecutor(self.processes, mp_context=get_context("spawn"), initializer=_start_worker)
+            context = get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.processes, context, _start_worker, (self._stopped,))
         if self._handler is None:
             return self._pool.submit(call, *args)
         # A worker that starts with the signal ignored never sees a Ctrl-C, not even while it imports TVM.

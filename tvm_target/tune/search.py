@@ -32,7 +32,7 @@ BLOCK = "op"
 NOTE = "rigi."
 PER_ROUND = 16  # configurations to a round of measuring
 AT_RANDOM = 0.1  # of them
-REACH = 1.5  # steps over which cycles are alike
+REACH = 1.0  # steps over which cycles are alike
 FAR = 1.0  # logarithm of cycles over the best beyond which differences do not matter
 Measure = Callable[[list[Values]], Trials]
 
@@ -110,7 +110,7 @@ def search(space: Space, shape: Shape, known: Trials, trials: int, measure: Meas
             pass  # `known` holds the results already
 
         def predict(self, context: Any, candidates: Any) -> np.ndarray:
-            return scores(space, known, [_noted(c.sch, space) for c in candidates])
+            return scores(space, shape, known, [_noted(c.sch, space) for c in candidates])
 
     quiet = logging.getLogger(__name__)
     quiet.setLevel(logging.WARNING)
@@ -182,12 +182,12 @@ def _seed(database: Any, task: Any, space: Space, known: Trials, clock: float) -
         database.commit_tuning_record(ms.database.TuningRecord(sch.trace, workload, [cycles / clock], task.target, None))
 
 
-def promising(space: Space, known: Trials, rest: list[Values], count: int) -> list[Values]:
+def promising(space: Space, shape: Shape, known: Trials, rest: list[Values], count: int) -> list[Values]:
     """The `count` configurations of `rest` with the best scores."""
-    return [rest[i] for i in np.argsort(-scores(space, known, rest), kind="stable")[:count]]
+    return [rest[i] for i in np.argsort(-scores(space, shape, known, rest), kind="stable")[:count]]
 
 
-def scores(space: Space, known: Trials, wanted: list[Values]) -> np.ndarray:
+def scores(space: Space, shape: Shape, known: Trials, wanted: list[Values]) -> np.ndarray:
     """How promising configurations are: the improvement over the best known that a Gaussian process expects of each, the largest being 1.
 
     Distances are steps between neighbouring choices and differences of what is derived from them. Cycles count as logarithms, and
@@ -198,7 +198,7 @@ def scores(space: Space, known: Trials, wanted: list[Values]) -> np.ndarray:
     places = [{choice: i for i, choice in enumerate(choices)} for choices in space.parameters.values()]
 
     def located(values: Values) -> list[float]:
-        return [*(_place(p, v) for p, v in zip(places, values)), *space.derived(space.config(values))]
+        return [*(_place(p, v) for p, v in zip(places, values)), *space.derived(space.config(values), shape)]
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.exp(-((a[:, None, :] - b[None, :, :]) ** 2).sum(-1) / (2 * REACH**2))

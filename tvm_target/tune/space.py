@@ -36,8 +36,8 @@ class Space:
 
     `sizes` names the shape, `defaults` what need not be given; `parameters` maps names to choices; `configure` makes the template's
     configuration of one choice each; `misfit(config, shape)` says why a configuration cannot serve a shape (empty: it can);
-    `arguments(config, shape)` are the kernel's: Blank, arrays with the values that the sequencer reads, numbers. `derived(config)` are
-    further numbers by which configurations differ, for the search's model; `enough(config, shape)` is how large parameters
+    `arguments(config, shape)` are the kernel's: Blank, arrays with the values that the sequencer reads, numbers. `derived(config, shape)`
+    are further numbers by which configurations differ, for the search's model; `enough(config, shape)` is how large parameters
     need be: of those that are at least that, the search looks at the smallest alone.
     """
 
@@ -48,7 +48,7 @@ class Space:
     make: Callable[[Any], Any]
     misfit: Callable[[Any, Shape], str]
     arguments: Callable[[Any, Shape], list[Any]]
-    derived: Callable[[Any], tuple[float, ...]] = lambda config: ()
+    derived: Callable[[Any, Shape], tuple[float, ...]] = lambda config, shape: ()
     enough: Callable[[Any, Shape], dict[str, int]] = lambda config, shape: {}
     dtype: str = "bfloat16"
     defaults: Shape = field(default_factory=dict)
@@ -91,12 +91,14 @@ class Space:
                 yield values
 
     def packaged(self, shape: Shape) -> Values:
-        """The parameters of the packaged kernel that serves the shape when nothing is tuned."""
+        """The parameters of the packaged kernel that serves the shape when nothing is tuned. Raises TuneError where none does."""
+        reason = ""
         for spec in _specs(self.op):
             values = self._values(spec.config)
-            if self._admits(spec, shape) and self.fits(values, shape):
+            reason = self._beyond(spec, shape) or self.misfit(self.config(values), shape)
+            if not reason:
                 return values
-        raise TuneError(f"{self.op}: no packaged kernel takes {text(shape)}")
+        raise TuneError(f"{self.op}: no packaged kernel takes {text(shape)}: {reason}")
 
     def source(self) -> str:
         """Hash of the kernel: of what the template makes of two packaged configurations, not of its text. Made once a process."""
@@ -111,8 +113,12 @@ class Space:
     def _values(self, config: Mapping[str, int]) -> Values:
         return tuple(config[name] for name in self.parameters)
 
-    def _admits(self, spec: KernelSpec, shape: Shape) -> bool:
-        return all(low <= shape[name] <= high for name, (low, high) in spec.limits.items() if name in shape)
+    def _beyond(self, spec: KernelSpec, shape: Shape) -> str:
+        """Which size lies outside the kernel's limits; empty: none."""
+        for name, (low, high) in spec.limits.items():
+            if name in shape and not low <= shape[name] <= high:
+                return f"{name}={shape[name]}, {spec.name} takes {low} to {high}"
+        return ""
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,12 @@ BF16, F32 = "bfloat16", "float32"
 
 def _tiling(gm: int, bm: int, bn: int, bk: int) -> gemm.Tiling:
     return gemm.Tiling(gm, chip().cores // gm, bm, bn, bk)
+
+
+def _tiles(tiling: gemm.Tiling, shape: Shape) -> int:
+    """Tiles that a core walks: what a tile a little too small costs shows here, not in its size."""
+    slices = -(-shape["m"] // tiling.gm), -(-shape["n"] // tiling.gn)
+    return -(-slices[0] // tiling.bm) * -(-slices[1] // tiling.bn)
 
 
 def _linear(epilogue: str, op: str) -> Space:
@@ -45,7 +52,7 @@ def _linear(epilogue: str, op: str) -> Space:
         make=lambda tiling: gemm.gemm(tiling, epilogue),
         misfit=misfit,
         arguments=arguments,
-        derived=lambda tiling: (float(tiling.stages(weights)),),
+        derived=lambda tiling, shape: (float(tiling.stages(weights)), math.log2(_tiles(tiling, shape))),
         enough=lambda tiling, shape: {"bm": -(-shape["m"] // tiling.gm), "bn": -(-shape["n"] // tiling.gn), "bk": shape["k"]},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from typing import Any
 
 from ..package import KernelSpec
 from .database import Database, Key, Trials, packaged, packaged_path
-from .measure import Bench
+from .measure import BATCH, Bench
 from .space import Shape, TuneError, Values
 from .spaces import space_of
 
 TRIALS = 64
+SAMPLE = 0.375  # of the trials: configurations taken at random before the search
+LAST = 0.25  # of the trials: chosen by the model alone
 Given = Sequence[int] | Mapping[str, int]
 Progress = Callable[[int, int, int | None], None]
 
@@ -87,9 +90,15 @@ def tune(
         elif len(known) < wanted:
             from .search import promising, search
 
-            search(space, shape, known, wanted - len(known), measure, seed)
-            # MetaSchedule proposes some twice: what is left of the trials goes to the best that the model sees.
-            measure(promising(space, known, [values for values in grid if values not in known], wanted - len(known)))
+            # A random sample of the whole grid first: without it, searches of large spaces more often missed a best that stands alone.
+            rest = [values for values in grid if values not in known]
+            measure(random.Random(seed).sample(rest, max(0, int(wanted * SAMPLE) - len(known))))
+            if (count := int(wanted * (1 - LAST)) - len(known)) > 0:
+                search(space, shape, known, count, measure, seed)
+            # MetaSchedule sees a part of the grid and proposes some twice: the last trials go to the best that the model sees in all of it.
+            while len(known) < wanted:
+                rest = [values for values in grid if values not in known]
+                measure(promising(space, shape, known, rest, min(BATCH, wanted - len(known))))
     except Exception:
         bench.check()  # through TVM's C++, an interrupt comes back as another exception
         raise
