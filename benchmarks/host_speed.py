@@ -66,9 +66,9 @@ def gemv(megabytes: int = 512, repeat: int = 20, progress: Progress = _nothing) 
     """y[1, n] = x[1, k] w[n, k]^T in bf16 in functional mode, beside plain reading of the very same weights by all threads.
 
     Reading is torch's sum and its maximum over them as fp32 or int64: one vectorized pass in address order, a share of the memory for
-    each thread, far more arithmetic at hand than memory delivers. `ratio` is the median over the rounds of the read bandwidth's share that
-    the product next to it reached, the faster of the two reads of a round being its bandwidth; `best_ratio` compares the best runs of all,
-    which a virtual machine may have had in different states.
+    each thread, far more arithmetic at hand than memory delivers. A round is two products and the two reads, by turns, of which the faster
+    one counts; `ratio` is the median over the rounds of the read bandwidth's share that the product reached. `best_ratio` compares the best
+    runs of all, which a virtual machine may have had in different states.
     """
     import torch
 
@@ -84,8 +84,9 @@ def gemv(megabytes: int = 512, repeat: int = 20, progress: Progress = _nothing) 
     views = [torch.frombuffer(memory, dtype=dtype) for dtype in (torch.float32, torch.int64)]
     chip, host = [], []
     for _ in range(repeat):
-        chip.append(_seconds(lambda: torch.ops.rigi.linear(x, w)))
-        host.append(min(_seconds(views[0].sum), _seconds(views[1].max)))
+        pairs = [(_seconds(lambda: torch.ops.rigi.linear(x, w)), _seconds(read)) for read in (views[0].sum, views[1].max)]
+        chip.append(min(product for product, _ in pairs))
+        host.append(min(read for _, read in pairs))
         progress()
     gigabytes = 2.0 * n * k / 1e9
     return {
