@@ -19,7 +19,7 @@ from tvm import tirx
 from tvm.ir import TensorLoad, prim
 
 from .. import dialect as R
-from .emitter import constant, integer
+from .emitter import constant, integer, product
 from .frame import Frame, Value
 from .rewrite import as_int64, find, flat_offset, linear, substitute, uses
 from .stage import Unsupported, flat_indices
@@ -71,10 +71,7 @@ class Access:
 
     def elements(self) -> Any:
         """How many elements the buffer has."""
-        product = integer(1)
-        for n in self.buffer.shape:
-            product = product * n
-        return self.frame.emitter.simplified(product)
+        return self.frame.emitter.simplified(product(self.buffer.shape))
 
 
 def load(vectors: Vectors, e: Any, guarded: bool) -> Value:

@@ -22,7 +22,7 @@ from tvm.ir import TensorLoad, prim
 
 from .. import dialect as R
 from . import access
-from .emitter import constant, integer
+from .emitter import constant, integer, product
 from .frame import Frame, Value
 from .injective import length
 from .reduction import finish, loops, term
@@ -108,10 +108,8 @@ def _one_sum(stage: Stage, a: Factor, b: Factor, kernel: Kernel) -> tuple[Stage,
     if len(axes) < 2:
         return stage, a, b
     variables = [x.var for x in axes]
-    total: Any = integer(1)
-    for x in axes:
-        total = total * x.extent
-    k = Axis(tirx.Var("_".join(v.name for v in variables), "int64"), kernel.emitter.simplified(total), reduce=True)
+    extent = kernel.emitter.simplified(product(x.extent for x in axes))
+    k = Axis(tirx.Var("_".join(v.name for v in variables), "int64"), extent, reduce=True)
     for together, apart in ((a, b), (b, a)):
         loads = {}
         for x in find(together.body, TensorLoad):
@@ -162,13 +160,11 @@ def _emit(
     with tiles(replace(kernel, sram=sums_of), outer, m, n, side, worth) as frame:
         totals = [frame.new("C", sums, "full") for _ in range(1 if a.native else 3)]
         steps = tirx.floordiv(k.extent + (long - 1), integer(long))
-        empty, depth = k.extent, steps
-        for x in inner:
-            empty, depth = empty * x.extent, depth * x.extent
-        depth = emit.let("blocks", depth)
+        around = product(x.extent for x in inner)
+        depth = emit.let("blocks", steps * around)
         some_rows, some_cols = (tirx.const(1, "bool"),) * 2 if frame.shared is None else (frame.rows > 0, frame.cols > 0)
         some = prim.And(some_rows, some_cols)
-        with emit.when(prim.And(some, empty == 0)):  # the sum of nothing
+        with emit.when(prim.And(some, k.extent * around == 0)):  # the sum of nothing
             for total in totals:
                 emit.add(R.fill(frame.block(total), 0.0, frame.rows, frame.cols))
         with loops(frame, inner), emit.loop("step", steps) as step:

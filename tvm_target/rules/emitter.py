@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +23,11 @@ def constant(value: Any) -> int | None:
 
 def integer(value: int) -> Any:
     return tirx.const(value, INT)
+
+
+def product(factors: Iterable[Any]) -> Any:
+    """Of extents, say; 1 if there are none."""
+    return functools.reduce(lambda a, b: a * b, factors, integer(1))
 
 
 class Emitter:

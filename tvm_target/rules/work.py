@@ -14,7 +14,7 @@ from typing import Any
 from tvm import tirx
 from tvm.ir import prim
 
-from .emitter import Emitter, constant, integer
+from .emitter import Emitter, constant, integer, product
 from .frame import Frame
 from .rewrite import substitute
 from .sram import SLOTS, Sram
@@ -62,9 +62,7 @@ def units(kernel: Kernel, outer: list[Axis], row: Axis | None, col: Axis | None,
     """The work loop: a frame for each unit, of at most `row_limit` rows if that is given."""
     emit, sizes, one = kernel.emitter, kernel.sram.sizes, integer(1)
     rows, cols = row.extent if row else one, col.extent if col else one
-    others: Any = one
-    for a in outer:
-        others = others * a.extent
+    others = product(a.extent for a in outer)
     width = cols if constant(cols) is not None and (constant(cols) or 0) <= 16 else None
     cap = sizes["row"] if row is None else sizes["row"] // 4 if constant(cols) is None else sizes["row"]
     if width is not None:
@@ -123,9 +121,7 @@ def tiles(kernel: Kernel, outer: list[Axis], row: Axis, col: Axis, side: int, wo
     row have the same rows, cores of a grid column the same columns, and bring in by one multicast what depends on these alone
     (`Frame.shared`). All cores then take every turn, and at the edges a frame may have no rows or no columns.
     """
-    emit, one, rows, cols, others = kernel.emitter, integer(1), row.extent, col.extent, integer(1)
-    for a in outer:
-        others = others * a.extent
+    emit, one, rows, cols, others = kernel.emitter, integer(1), row.extent, col.extent, product(a.extent for a in outer)
     high = tirx.Select(others * ceildiv(rows, integer(side)) * ceildiv(cols, integer(side)) < CORES, integer(min(side, 128)), integer(side))
     high = emit.let("tile_rows", high)
     share = ceildiv(ceildiv(cols * others * ceildiv(rows, high), integer(CORES)), integer(16)) * 16
