@@ -1,11 +1,8 @@
-"""`rigi bench onnx`: what passes and what does not, workers that die, and a sample of the tests on the chip."""
+"""`rigi bench onnx`: what passes and what does not, and a sample of the tests on the chip."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.cli import bench
-from benchmarks.onnx_nodes import cases, command, measure, pool, worker
+from benchmarks.onnx_nodes import cases, command, measure, worker
 from benchmarks.onnx_nodes.cases import Case
 from benchmarks.onnx_nodes.worker import Result
 
@@ -73,35 +70,6 @@ def test_report_counts_what_llvm_passes() -> None:
     fields = measure.report(llvm, None, 1.0)
     assert fields["passed"] is None and fields["ratio"] is None and fields["failed"] == []
     command._print(fields)
-
-
-def odd_server(connection: Any, target: str, log: str) -> None:
-    """Stands for `worker.serve`: does to its process what the test's name says."""
-    os.setsid()
-    Path(log).write_text("last words\n")
-    connection.send("ready")
-    while True:
-        try:
-            task, form = connection.recv()
-        except EOFError:
-            return
-        if task.name == "crash":
-            os.abort()
-        if task.name == "hang":
-            time.sleep(60)
-        connection.send(Result(task.name, target, form, "passed", reason=str(os.getpid())))
-
-
-@pytest.mark.timeout(120)
-def test_a_worker_that_dies_costs_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "serve", odd_server)
-    tasks = [(case(name=name), "as is") for name in ("one", "crash", "two", "hang", "three")]
-    results = {result.test: result for result in pool.run("llvm", tasks, 1, 2.0)}
-    assert {name: result.stage for name, result in results.items()} == {
-        "one": "passed", "crash": "crash", "two": "passed", "hang": "timeout", "three": "passed",
-    }  # fmt: skip
-    assert "signal 6" in results["crash"].reason and "last words" in results["crash"].reason
-    assert len({results[name].reason for name in ("one", "two", "three")}) == 3
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from .. import progress
 
 
 @click.command("onnx")
@@ -37,21 +38,10 @@ def command(
     """
     from . import measure
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def progress(what: str, done: int, total: int) -> None:
-            if done == 0:  # a new part: its own clock
-                bar.reset(task, total=total or None)
-            if not console.is_terminal and done % 100 == 0:
-                console.print(f"{what}: {done} of {total}" if total else what)
-            bar.update(task, description=what, completed=done)
-
+    with progress.shown() as report:
         try:
             result = measure.measure(
-                pattern=pattern, sample=sample, seed=seed, jobs=jobs, timeout=timeout, fresh=fresh, llvm_only=llvm_only, progress=progress
+                pattern=pattern, sample=sample, seed=seed, jobs=jobs, timeout=timeout, fresh=fresh, llvm_only=llvm_only, progress=report
             )
         except (ValueError, RuntimeError, OSError, ImportError) as error:
             raise click.ClickException(str(error)) from error

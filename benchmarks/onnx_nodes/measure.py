@@ -7,21 +7,21 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import pool
+from .. import pool
+from ..progress import Report
 from .cases import Case, cache_file, load, select
-from .worker import FORMS, Result
+from .worker import FORMS, Result, work
 
 BOUND = 0.95
-Progress = Callable[[str, int, int], None]
 
 
 def measure(
-    *, pattern: str | None, sample: int | None, seed: int, jobs: int, timeout: float, fresh: bool, llvm_only: bool, progress: Progress
+    *, pattern: str | None, sample: int | None, seed: int, jobs: int, timeout: float, fresh: bool, llvm_only: bool, progress: Report
 ) -> dict[str, Any]:
     """The JSON fields of ``rigi bench onnx``. `progress` is told what is done: a description, tests done, tests in all."""
     start = time.perf_counter()
@@ -34,13 +34,13 @@ def measure(
     if not llvm_only:
         tasks = [(cases[result.test], result.form) for result in passing]
         progress("rigi1", 0, len(tasks))
-        for result in pool.run("rigi1", tasks, jobs, timeout):
+        for result in pool.run(work("rigi1"), tasks, jobs, timeout):
             results.append(result)
             progress(f"rigi1: {sum(item.passed for item in results)} pass", len(results), len(tasks))
     return report(list(llvm.values()), None if llvm_only else results, time.perf_counter() - start)
 
 
-def baseline(cases: list[Case], jobs: int, timeout: float, fresh: bool, progress: Progress) -> dict[str, Result]:
+def baseline(cases: list[Case], jobs: int, timeout: float, fresh: bool, progress: Report) -> dict[str, Result]:
     """The results on `llvm` by test, kept from run to run: the form that passes, else what the first form ended with."""
     file = cache_file()
     known = {} if fresh else _read(file)
@@ -48,7 +48,7 @@ def baseline(cases: list[Case], jobs: int, timeout: float, fresh: bool, progress
         tasks = [(case, form) for case in cases if _open(known.get(case.name), form)]
         done = 0
         progress(f"llvm, {form}", 0, len(tasks))
-        for result in pool.run("llvm", tasks, jobs, timeout):
+        for result in pool.run(work("llvm"), tasks, jobs, timeout):
             done += 1
             if form == FORMS[0] or result.passed:
                 known[result.test] = result

@@ -7,16 +7,17 @@ people export. The form that passes on `llvm` is the one that `rigi1` is given. 
 
 from __future__ import annotations
 
-import os
+import functools
 import re
-import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import sdk_sim
 
+from ..pool import Work
 from .cases import Case, plain
 
 FORMS = ("as is", "constants")
@@ -41,25 +42,25 @@ class Result:
         return self.stage == "passed"
 
 
-def serve(connection: Any, target: str, log: str) -> None:
-    """Answers (case, form) with a Result until the other end closes. What TVM prints goes to the file `log`."""
-    os.setsid()  # with the compilers that it starts, it can be ended as a group
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    sys.stdout = sys.stderr = open(log, "a", buffering=1)
+def start(target: str) -> Callable[[tuple[Case, str]], Result]:
+    """In a process of the pool: imports TVM, and gives what runs a (case, form) on the target."""
     import warnings
 
     import tvm  # noqa: F401 - the time of a test is without it
 
     warnings.simplefilter("ignore")
-    connection.send("ready")
-    while True:
-        try:
-            case, form = connection.recv()
-        except EOFError:
-            return
-        connection.send(run(case, form, target))
+    return lambda task: run(*task, target)
+
+
+def work(target: str) -> Work[tuple[Case, str], Result]:
+    """The pool's work on one target. After an error in a run, the state of the chip's process is not trusted."""
+    return Work(functools.partial(start, target), lost, lambda result: not (result.stage == "run" and target == "rigi1"))
+
+
+def lost(task: tuple[Case, str], why: str, words: str) -> Result:
+    """The result of a test that cost its process."""
+    case, form = task
+    return Result(case.name, case.op, form, why, words)
 
 
 def run(case: Case, form: str, target: str) -> Result:
