@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from sglang_ext import kernels
+from sglang_ext import _C, kernels
 from sglang_ext.shapes import Check, Operand, Result, Scalar, Workspace, bind_sizes, parse
 
 MAX_PLANS = 4096  # remembered (sizes -> kernel) choices of an op; then they are forgotten and found again
@@ -185,6 +185,7 @@ class Registry:
         tags = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
         self._library.define(op.schema, tags=tags)
         self._library.impl(op.name, function, "PrivateUse1")
+        _C.refuse_backward(op.name)
         self._library.impl(op.name, op.reference, "CPU")
         torch.library.register_fake(f"rigi::{op.name}", op.meta, lib=self._library)
         return op

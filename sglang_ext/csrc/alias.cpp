@@ -10,7 +10,9 @@ namespace rigi_torch {
 namespace {
 
 at::Tensor make_tensor(c10::Storage storage, c10::DispatchKey key, const at::Tensor& like) {
-  auto impl = c10::make_intrusive<c10::TensorImpl>(std::move(storage), c10::DispatchKeySet(key), like.dtype());
+  c10::DispatchKeySet keys(key);
+  if (like._is_zerotensor()) keys = keys.add(c10::DispatchKey::ZeroTensor);  // or its missing memory would be read
+  auto impl = c10::make_intrusive<c10::TensorImpl>(std::move(storage), keys, like.dtype());
   impl->set_sizes_and_strides(like.sizes(), like.strides(), like.storage_offset());
   const c10::TensorImpl* source = like.unsafeGetTensorImpl();
   if (source->is_wrapped_number()) impl->set_wrapped_number(true);
@@ -77,8 +79,9 @@ at::Tensor AliasScope::to_chip(const at::Tensor& result) {
   if (!result.defined() || result.device().type() != c10::kCPU) return result;
   for (const Pair& pair : pairs_)
     if (pair.cpu.is_same(result)) return pair.chip;
-  TORCH_CHECK(result.has_storage() && result.layout() == at::kStrided, "rigi: an op gave a result of layout ", result.layout(),
-              "; only dense tensors live on the chip");
+  TORCH_CHECK_NOT_IMPLEMENTED(result.has_storage() && result.layout() == at::kStrided && !result.is_quantized(),
+                              "rigi: an op gave a result of layout ", result.layout(), " and dtype ", result.scalar_type(),
+                              "; only dense tensors of plain dtypes live on the chip. Run the op on the CPU: .cpu()");
   for (const StoragePair& pair : storages_)
     if (pair.cpu.unsafeGetStorageImpl() == result.storage().unsafeGetStorageImpl())
       return make_tensor(pair.chip, c10::DispatchKey::PrivateUse1, result);

@@ -1,10 +1,11 @@
 // The aten operators that make a device: allocation, views, copies, scalars. Everything else goes to the registry's kernels
-// (sglang_ext/ops/aten.py) or to the counted fallback.
+// (sglang_ext/ops/aten.py), to what torch composes (composites.cpp) or to the counted fallback.
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/native/CPUFallback.h>
 #include <ATen/native/Resize.h>
+#include <ATen/native/TensorFactories.h>
 #include <ATen/ops/_index_put_impl_ops.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/add_ops.h>
@@ -52,6 +53,15 @@ Tensor empty_strided(IntArrayRef size, IntArrayRef stride, std::optional<at::Sca
   const c10::ScalarType type = check_new(dtype, layout, pin_memory);
   const c10::DeviceGuard guard(c10::Device(kRigi, resolve_device(c10::device_or_default(device).index())));
   return at::detail::empty_strided_generic(size, stride, chip_allocator(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), type);
+}
+
+/// A tensor of zeros without memory: autograd's derivatives that are zero. torch makes it real when something reads or writes it.
+Tensor zero_tensor(IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout,
+                   std::optional<c10::Device> device, std::optional<bool> pin_memory) {
+  const c10::ScalarType type = check_new(dtype, layout, pin_memory);
+  at::native::ZeroTensorAllocator allocator(c10::Device(kRigi, resolve_device(c10::device_or_default(device).index())));
+  const c10::DispatchKeySet keys({c10::DispatchKey::PrivateUse1, c10::DispatchKey::ZeroTensor});
+  return at::detail::empty_generic(size, &allocator, keys, type, std::nullopt);
 }
 
 Tensor as_strided(const Tensor& self, SymIntArrayRef size, SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
@@ -139,6 +149,7 @@ void record_stream(Tensor&, c10::Stream) {}  // submission order makes it right:
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("empty.memory_format", empty);
   m.impl("empty_strided", empty_strided);
+  m.impl("_efficientzerotensor", zero_tensor);
   m.impl("as_strided", as_strided);
   m.impl("view", view);
   m.impl("_reshape_alias", reshape_alias);
@@ -160,9 +171,6 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("clamp.out", clamp_out);
   m.impl("index.Tensor_out", index_out);
   m.impl("_index_put_impl_", index_put);
-  // Taken whole, as a CPU tensor would take them, instead of decomposed op by op or left to the device.
-  for (const char* name : {"scaled_dot_product_attention", "native_layer_norm", "native_group_norm", "convolution_overrideable"})
-    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&fallback>());
 }
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }

@@ -3,8 +3,10 @@
 #include <torch/csrc/Generator.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "composites.hpp"
 #include "fallback.hpp"
 #include "generator.hpp"
+#include "refusals.hpp"
 
 namespace rigi_torch {
 
@@ -108,8 +110,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("set_fallback_mode", [](const std::string& mode) { set_fallback_mode(parse_mode(mode)); });
   m.def("fallback_counts", &fallback_counts);
   m.def("reset_fallback_counts", &reset_fallback_counts);
+  m.def("refuse_backward", &refuse_backward);
 
   bind_distributed(m);
+  take_whole();
 }
 
 }  // namespace rigi_torch

@@ -52,7 +52,6 @@ struct Operator {
   bool in_place = false;          // its one result is its first operand, written
   bool host_indices = false;      // index ops take index tensors from the host, as on every device
   int generator_argument = -1;
-  std::optional<c10::OperatorHandle> cpu;  // the operator the CPU runs in its place, if not the same one
 };
 
 const Operator& lookup(const c10::OperatorHandle& op) {
@@ -71,8 +70,6 @@ const Operator& lookup(const c10::OperatorHandle& op) {
   info.host_indices = schema.name().find("index") != std::string::npos;
   for (size_t i = 0; i < schema.arguments().size(); i++)
     if (schema.arguments()[i].name() == "generator") info.generator_argument = static_cast<int>(i);
-  // torch's name for a convolution on a device it doesn't know; same arguments.
-  if (info.name == "aten::convolution_overrideable") info.cpu = c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution", "");
   return known->emplace(op.operator_name(), std::move(info)).first->second;
 }
 
@@ -221,8 +218,7 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   c10::IValue* arguments = stack->data() + (stack->size() - argument_count);
 
   const c10::DeviceIndex device = common_device(info, schema, arguments);
-  const c10::OperatorHandle& cpu = info.cpu ? *info.cpu : op;
-  TORCH_CHECK(cpu.hasComputedKernelForDispatchKey(c10::DispatchKey::CPU), info.name,
+  TORCH_CHECK(op.hasComputedKernelForDispatchKey(c10::DispatchKey::CPU), info.name,
               " has neither a kernel for the chip nor one for the CPU (", describe_arguments(schema, arguments), ")");
   if (!info.is_view) {
     admit_fallback(info.name, [&] { return describe_arguments(schema, arguments); });
@@ -245,7 +241,7 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     arguments[info.generator_argument] = cpu_generator(default_generator(device));
   {
     at::AutoDispatchBelowADInplaceOrView below_autograd;
-    cpu.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
+    op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
   }
   scope.write_back();
   c10::IValue* results = stack->data() + (stack->size() - schema.returns().size());
