@@ -1,10 +1,11 @@
 #include "copy.hpp"
 
 #include <ATen/EmptyTensor.h>
+#include <ATen/ExpandUtils.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
-#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/fill.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -166,8 +167,10 @@ bool may_overlap(const at::Tensor& a, const at::Tensor& b) {
 void copy_on_chip(const at::Tensor& src, const at::Tensor& dst) {
   const bool same_device = src.device() == dst.device();
   const bool broadcasts = src.sizes() != dst.sizes();
+  if (broadcasts) at::infer_size(dst.sizes(), src.sizes());  // its text for sizes that don't fit is that of copy_
   const at::Tensor source = broadcasts ? src.expand(dst.sizes()) : src;
-  if (same_kind(source, dst)) {
+  const bool overlaps = same_device && may_overlap(dst, source) && dst.data_ptr() != source.data_ptr();
+  if (same_kind(source, dst) && !overlaps) {
     const auto pieces = cut(dst, source, same_device ? 1 : kMaxPieces);
     if (pieces && same_device) return submit(base(dst), base(source), *pieces, current_stream(dst.device().index()));
     if (pieces) return transfer(dst, source, *pieces);
@@ -187,9 +190,8 @@ void copy_on_chip(const at::Tensor& src, const at::Tensor& dst) {
 }
 
 /// Sets all bytes of a dense tensor if one byte repeated makes the value (zeros, all ones, 8-bit types).
-bool memset_bytes(const at::Tensor& self, const at::Scalar& value) {
+bool memset_bytes(const at::Tensor& self, const at::Tensor& pattern) {
   if (!self.is_non_overlapping_and_dense() || self.is_neg() || self.is_conj()) return false;
-  const at::Tensor pattern = at::scalar_tensor(value, self.options().device(c10::kCPU));
   const auto* bytes = static_cast<const unsigned char*>(pattern.const_data_ptr());
   if (std::any_of(bytes, bytes + self.element_size(), [&](unsigned char byte) { return byte != bytes[0]; })) return false;
   check(rigiMemsetAsync(self.data_ptr(), bytes[0], self.numel() * self.element_size(), current_stream(self.device().index())),
@@ -226,7 +228,9 @@ at::Scalar read_scalar(const at::Tensor& self) {
 
 bool fill_on_chip(const at::Tensor& self, const at::Scalar& value) {
   if (self.numel() == 0) return true;
-  return memset_bytes(self, value) || fill_by_program(self, value);
+  // Raises where the CPU does, which looks at what the dtype can hold from two elements on.
+  const at::Tensor pattern = at::empty({std::min<int64_t>(self.numel(), 2)}, self.options().device(c10::kCPU)).fill_(value);
+  return memset_bytes(self, pattern) || fill_by_program(self, value);
 }
 
 }  // namespace rigi_torch

@@ -1,5 +1,7 @@
 #include "integers.hpp"
 
+#include <ATen/MemoryOverlap.h>
+
 #include <cmath>
 
 #include "alias.hpp"
@@ -115,10 +117,11 @@ class Vectors {
 
 bool is_integer(const at::Tensor& tensor) { return tensor.scalar_type() == at::kLong || tensor.scalar_type() == at::kInt; }
 
-/// Tensors of one dtype and shape that a program can take whole.
+/// Tensors of one dtype and shape that a program can take whole. What overlaps in part is left to torch, which refuses it.
 bool fits(const at::Tensor& self, const at::Tensor& out) {
   return is_integer(self) && out.scalar_type() == self.scalar_type() && self.sizes() == out.sizes() && self.is_contiguous() &&
-         out.is_contiguous() && self.numel() > 0 && self.numel() <= kMostItems;
+         out.is_contiguous() && self.numel() > 0 && self.numel() <= kMostItems &&
+         at::get_overlap_status(self, out) != at::MemOverlapStatus::Partial;
 }
 
 /// A host scalar's value, if it is a small whole number.

@@ -43,7 +43,7 @@ class Served:
     def mm(self, x: Tensor, mat2: Tensor) -> Tensor:
         weight = linear_weight(x, mat2)
         result = None if weight is None else self.call("linear", x, weight)
-        return aten.mm.out(x, mat2, out=x.new_empty((x.shape[0], mat2.shape[1]))) if result is None else result
+        return aten.mm.out(x, mat2, out=x.new_empty(0)) if result is None else result
 
     def addmm(self, bias: Tensor, x: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
         weight = linear_weight(x, mat2) if beta == 1 and alpha == 1 else None
@@ -53,13 +53,20 @@ class Served:
             result = self.call(op, x, weight, bias) if op else None
             if result is not None:
                 return result
-        return aten.addmm.out(bias, x, mat2, beta=beta, alpha=alpha, out=x.new_empty((x.shape[0], mat2.shape[1])))
+        return aten.addmm.out(bias, x, mat2, beta=beta, alpha=alpha, out=x.new_empty(0))
 
     def embedding(
         self, weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
     ) -> Tensor:
+        if weight.dim() != 2:
+            raise RuntimeError("'weight' must be 2-D")
+        if indices.dtype not in (torch.int64, torch.int32):
+            raise RuntimeError(
+                "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; "
+                f"but got {indices.type().replace('rigi.', '')} instead (while checking arguments for embedding)"
+            )
         rows, result = indices.reshape(-1), None
-        if weight.dtype == torch.bfloat16 and rows.dtype == torch.int64 and weight.dim() == 2 and on_one_chip(rows, weight):
+        if weight.dtype == torch.bfloat16 and rows.dtype == torch.int64 and on_one_chip(rows, weight):
             result = self.call("embedding", rows, weight)
         if result is None:
             result = aten.index_select(weight, 0, rows)
