@@ -15,6 +15,7 @@ from benchmarks.decode_step import command as decode_step
 from benchmarks.faults.cli import faults
 from benchmarks.models.command import command as models
 from benchmarks.onnx_nodes.command import command as onnx
+from benchmarks.opinfo.command import command as opinfo
 from benchmarks.sdk import command as sdk
 from benchmarks.serve import serve
 from benchmarks.timing.command import timing
@@ -132,5 +133,6 @@ bench.add_command(timing)
 bench.add_command(faults)
 bench.add_command(sdk)
 bench.add_command(onnx)
+bench.add_command(opinfo)
 bench.add_command(models)
 bench.add_command(tune)
