@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from .cases import DTYPES, Case
 from .device import Mirror
-from .trial import Trial
+from .trial import Trial, line
 
 UNINITIALIZED = {
     "empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided", "resize_", "resize_as_",
@@ -54,21 +54,29 @@ def samples(check: str, info: Any, dtype: torch.dtype) -> Iterator[Any]:
         yield from info.sample_inputs("cpu", dtype, requires_grad=check == "backward")
 
 
-def calls(info: Any, sample: Any, function: Callable[..., Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """`function` of the sample's operands on the CPU, and of the same on the chip. The chip's are copied before either runs."""
+Calls = tuple[Callable[[], Any], Callable[[], Any]]
+
+
+def calls(trial: Trial, check: str, info: Any, sample: Any, function: Callable[..., Any]) -> Calls | None:
+    """`function` of the sample's operands on the CPU, and of the same on the chip, copied before either runs. None where the chip
+    cannot hold them, which is noted, or has no part in it."""
     mirror = Mirror()
-    there, kwargs = mirror(sample.input), mirror(sample.kwargs)
-    args = sample.args if info.name in ON_HOST else mirror(sample.args)
+    try:
+        there, kwargs = mirror(sample.input), mirror(sample.kwargs)
+        args = sample.args if info.name in ON_HOST else mirror(sample.args)
+    except NotImplementedError as error:
+        trial.calls += 1
+        trial.note(check, "raised", line(error))
+        return None
+    if not mirror.used:
+        return None
     return lambda: function(sample.input, *sample.args, **sample.kwargs), lambda: function(there, *args, **kwargs)
 
 
 def both(trial: Trial, check: str, info: Any, sample: Any, function: Callable[..., Any], **options: bool) -> None:
-    try:
-        cpu, chip = calls(info, sample, function)
-    except NotImplementedError as error:  # an operand that the chip cannot hold
-        trial.calls += 1
-        return trial.note(check, "raised", f"NotImplementedError: {str(error).splitlines()[0]}")
-    trial.both(check, cpu, chip, **options)
+    if pair := calls(trial, check, info, sample, function):
+        cpu, chip = pair
+        trial.both(check, cpu, chip, **options)
 
 
 def plain(trial: Trial, check: str, info: Any, sample: Any, values: bool) -> None:
@@ -154,12 +162,8 @@ def forward(trial: Trial, check: str, info: Any, sample: Any, values: bool) -> N
 
 def errors(trial: Trial, info: Any, bad: Any) -> None:
     """Bad operands, with the type and the text that the database asks of the CPU."""
-    try:
-        cpu, chip = calls(info, bad.sample_input, info.get_op())
-    except NotImplementedError as error:
-        trial.calls += 1
-        return trial.note("errors", "raised", f"NotImplementedError: {str(error).splitlines()[0]}")
-    trial.refuses("errors", cpu, chip, bad.error_type, bad.error_regex)
+    if pair := calls(trial, "errors", info, bad.sample_input, info.get_op()):
+        trial.refuses("errors", *pair, bad.error_type, bad.error_regex)
 
 
 CHECKS = {"plain": plain, "noncontiguous": noncontiguous, "in place": in_place, "out": out, "backward": backward, "forward": forward}

@@ -15,19 +15,22 @@ CHIP = torch.device("rigi")
 class Mirror:
     """Copies of CPU values on the chip: the same strides, offsets, shared storages, lazy bits and `requires_grad`.
 
-    Devices among the values become the chip. Containers are copied; what is neither is handed on.
+    Devices among the values become the chip. Containers are copied; what is neither, and tensors of other devices, are handed on.
     """
 
     def __init__(self) -> None:
+        self.used = False  # whether anything is on the chip
         self.storages: dict[int, tuple[Tensor, torch.UntypedStorage]] = {}
         self.tensors: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            return self.tensor(value)
+            return self.tensor(value) if value.device.type == "cpu" else value
         if isinstance(value, torch.Generator):
+            self.used = True
             return torch.Generator(CHIP).set_state(value.get_state())
         if isinstance(value, torch.device) or (isinstance(value, str) and value == "cpu"):
+            self.used = True
             return CHIP
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*map(self, value))
@@ -40,12 +43,13 @@ class Mirror:
         return value
 
     def tensor(self, tensor: Tensor) -> Tensor:
+        self.used = True
         if id(tensor) not in self.tensors:
             self.tensors[id(tensor)] = tensor, self._copy(tensor)
         return self.tensors[id(tensor)][1]
 
     def _copy(self, tensor: Tensor) -> Tensor:
-        if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
             return tensor.to(CHIP)
         with torch.no_grad():
             storage = tensor.untyped_storage()

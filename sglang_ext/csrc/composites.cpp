@@ -71,7 +71,7 @@ Tensor& histc_out(const Tensor& self, int64_t bins, const at::Scalar& min, const
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   for (const char* name :
-       {"convolution", "_convolution", "convolution_backward", "mode.values", "narrow_copy", "pixel_shuffle", "pixel_unshuffle"})
+       {"convolution", "_convolution", "convolution_backward", "mode.values", "narrow_copy", "addr_", "pixel_shuffle", "pixel_unshuffle"})
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&fallback>());
   m.impl("histc", histc);
   m.impl("histc.out", histc_out);
