@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.nn.modules.linear_cross_entropy_options import LinearCrossEntropyOptions
 
 
 def test_an_operator_with_a_kernel_on_the_cpu_is_not_composed_of_others() -> None:
@@ -43,3 +45,16 @@ def test_mode_into_results() -> None:
     torch.mode(x.to("rigi"), 1, out=(values, indices))
     want = torch.mode(x, 1)
     assert torch.equal(values.cpu(), want.values) and torch.equal(indices.cpu(), want.indices)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_loss_in_chunks_accumulates_as_on_the_cpu(dtype: torch.dtype) -> None:
+    x, weight, target = torch.randn(40, 8).to(dtype), torch.randn(12, 8).to(dtype), torch.randint(0, 12, (40,))
+
+    def run(device: str) -> list[torch.Tensor]:
+        leaves = [leaf.to(device).requires_grad_() for leaf in (x, weight)]
+        loss = F.linear_cross_entropy(*leaves, target.to(device), options=LinearCrossEntropyOptions())
+        loss.backward()
+        return [leaf.cpu() for leaf in (loss.detach(), *(leaf.grad for leaf in leaves))]  # type: ignore[union-attr]
+
+    torch.testing.assert_close(run("rigi"), run("cpu"))

@@ -58,6 +58,8 @@ BAD: dict[str, Callable[[str], object]] = {
     "addmm with a bias of another dtype": lambda d: torch.addmm(
         torch.ones(3, device=d), torch.ones(2, 64, device=d, dtype=BF16), torch.ones(3, 64, device=d, dtype=BF16).t()
     ),
+    "addr_ of a number": lambda d: torch.ones((), device=d).addr_(torch.ones(2, device=d), torch.ones(3, device=d)),
+    "narrow_copy along no dimension": lambda d: torch.ones(2, 3, device=d).narrow_copy(2, 0, 1),
     "argmax along no dimension": lambda d: torch.ones(2, 3, device=d).argmax(2),
     "argmax of nothing": lambda d: torch.ones(2, 0, device=d).argmax(1),
     "softmax along no dimension": lambda d: torch.softmax(torch.ones(2, 3, device=d), 2),
