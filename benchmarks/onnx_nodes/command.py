@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict
 from typing import Any
@@ -11,6 +10,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from sdk_sim.origin import emit
 
 
 @click.command("onnx")
@@ -56,7 +57,7 @@ def command(
         except (ValueError, RuntimeError, OSError, ImportError) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "apache-tvm", "onnx")
     else:
         _print(result)
     if result["ratio"] is not None and result["ratio"] < measure.BOUND:
