@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk_sim.origin import emit
-from sglang_ext.serving import model_folder, prompts, step_log, vision_schemas
+from sglang_ext.serving import model_folder, prompts, step_log
 from sglang_ext.serving.engine import Answer, ChipEngine, EngineError, log_path, quiet
 from sglang_ext.serving.progress import step
 
@@ -59,7 +59,6 @@ def run(model: Path | None, messages: list[str], max_new_tokens: int, as_json: b
 
 def chat_texts(model: Path, messages: list[str]) -> list[str]:
     """Each message as one user turn in the model's chat template."""
-    vision_schemas.define()
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
