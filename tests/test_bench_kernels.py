@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -82,3 +83,14 @@ def test_a_table_without_an_error_says_so() -> None:
     sdk_sim.set_mode("timing-only")
     shown = CliRunner().invoke(cli.bench, ["gemm", "--m", "1", "--n", "64", "--k", "64"]).output
     assert "not computed" in shown and "timing-only mode has no data" in shown
+
+
+def test_the_readmes_table_is_what_the_commands_give() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    rows = re.findall(r"^\| `((?:gemm|attention)[^`]*)` \| ([\d,]+) \| (0\.\d\d) \|$", readme, re.MULTILINE)
+    assert len(rows) == 4
+    sdk_sim.set_mode("timing-only")
+    for arguments, cycles, utilization in rows:
+        shown = CliRunner().invoke(cli.bench, [*arguments.split(), "--json"])
+        result = json.loads(shown.stdout)
+        assert (f"{result['cycles']:,}", f"{result['utilization']:.2f}") == (cycles, utilization), arguments
