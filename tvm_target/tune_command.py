@@ -35,9 +35,9 @@ def tune(
 ) -> None:
     """Finds the fastest configuration of a kernel for a shape.
 
-    A kernel is a template: how an op is cut into tiles is a choice, the result is the same. OP is tuned by building configurations
-    and timing them on the emulated chip without touching data, which is exact: the clock is the chip's, and no run differs from
-    another. MetaSchedule chooses what to measure next.
+    A kernel is a template: how an op is cut into tiles is a choice; the result is the same, of attentions up to rounding. OP is tuned by
+    building configurations and timing them on the emulated chip without touching data, which is exact: the clock is the chip's, and no
+    run differs from another. MetaSchedule chooses what to measure next.
 
     \b
         rigi tune --list                                     which ops, their sizes and parameters, and what is known
