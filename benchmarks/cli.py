@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from benchmarks.sdk import command as sdk
 from benchmarks.serve import serve
 from benchmarks.timing.command import timing
 from benchmarks.tune import command as tune
+from sdk_sim.origin import emit
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 TRACE = click.option(
@@ -29,10 +29,10 @@ SEED = click.option("--seed", default=0, show_default=True, help="Seed of the ra
 SIZE = click.IntRange(min=1)
 
 
-def emit(result: dict[str, Any], as_json: bool) -> None:
+def show(result: dict[str, Any], as_json: bool) -> None:
     """The result as one JSON object, or as a table with simulated and host figures apart."""
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "torch")
         return
     shape = " ".join(f"{name}={value}" for name, value in result["shape"].items())
     table = Table(title=f"{result['op']}  {shape}", title_justify="left", show_header=False)
@@ -41,7 +41,10 @@ def emit(result: dict[str, Any], as_json: bool) -> None:
     )
     table.add_row("ideal cycles", f"{result['ideal_cycles']:,.0f}", f"bound by {result['limit']}")
     table.add_row("utilization", f"{result['utilization']:.3f}", "ideal / simulated")
-    table.add_row("largest error", f"{result['max_error']:.2e}", "against fp32 torch on the CPU")
+    if result["max_error"] is None:
+        table.add_row("largest error", "not computed", f"{result['mode']} mode has no data")
+    else:
+        table.add_row("largest error", f"{result['max_error']:.2e}", "against fp32 torch on the CPU")
     table.add_section()
     table.add_row("host seconds", f"{result['host_seconds']:.3f}", "what the emulator took on this machine")
     Console().print(table)
@@ -54,15 +57,16 @@ def run(bench: Callable[[], dict[str, Any]], as_json: bool, what: str) -> None:
             result = bench()
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             raise click.ClickException(str(error)) from error
-    emit(result, as_json)
+    show(result, as_json)
 
 
 @click.group()
 def bench() -> None:
     """Simulated cycles beside the chip's limit, and host time, measured.
 
-    Each command runs one op on the emulated chip in timed mode, checks the result against fp32 torch and prints the simulated cycles
-    of the launch beside the attainable limit (utilization = ideal / actual). Host seconds are a separate figure.
+    Those of one op run it on the emulated chip, check the result against fp32 torch and print the simulated cycles of the launch beside
+    the attainable limit (utilization = ideal / actual). With RIGI_MODE=timing-only nothing is computed, so the size is not limited by
+    this machine. Host seconds are a separate figure.
     """
 
 

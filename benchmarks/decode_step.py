@@ -7,6 +7,7 @@ op from the host, and captured once as a graph and replayed.
 
 from __future__ import annotations
 
+import bisect
 import json
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from rich.table import Table
 
 import sdk_sim
 from benchmarks.kernels import BYTES, Chip, paged
+from sdk_sim.origin import emit
 
 PAGE = 16
 
@@ -42,6 +44,20 @@ class Shape:
         """Parameters that a step reads: all but the embedding table's other rows (the head counts, tied or not)."""
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden) + (self.vocab + 1) * self.hidden
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take on the chip, head and embedding table apart."""
+        return BYTES * (self.weights + self.vocab * self.hidden)
+
+    def cache_bytes(self, batch: int, kv: int) -> int:
+        """The pages that hold `kv` tokens of each of `batch` requests, keys and values of all layers, and the page of padding."""
+        return BYTES * 2 * self.kv_heads * self.head_dim * self.layers * PAGE * (batch * -(-kv // PAGE) + 1)
+
+    def step_bytes(self, batch: int) -> int:
+        """At most what a step's results take: a captured one keeps those of every layer."""
+        layer = 5 * self.hidden + 2 * self.head_dim * (self.heads + 2 * self.kv_heads) + self.intermediate
+        return batch * (BYTES * self.layers * layer + 4 * self.vocab) + 2**24  # and the few small vectors, tables and workspaces
 
 
 PRESETS = {
@@ -126,6 +142,33 @@ class Model:
         return ops.argmax(ops.linear_f32(ops.rms_norm(x, self.norm, 1e-5), self.head))
 
 
+def check_fits(shape: Shape, batch: int, kv: int) -> None:
+    """Raises ValueError, before anything is made, where weights, cache and intermediate results exceed the chip's free HBM."""
+    free, _ = sdk_sim.memory_info()
+
+    def need(batch: int, kv: int) -> int:
+        return shape.weight_bytes + shape.cache_bytes(batch, kv) + shape.step_bytes(batch)
+
+    def gib(count: int) -> str:
+        return f"{count / 2**30:.2f} GiB"
+
+    if need(batch, kv) <= free:
+        return
+    said = (
+        f"batch {batch} with {kv} tokens of cache each needs {gib(need(batch, kv))} on the chip: {gib(shape.weight_bytes)} of weights, "
+        f"{gib(shape.cache_bytes(batch, kv))} of cache, {gib(shape.step_bytes(batch))} of intermediate results; {gib(free)} are free"
+    )
+    fits = [f"--batch {n}" for n in _largest(batch, lambda n: need(n, kv) <= free)]
+    fits += [f"--kv {n * PAGE}" for n in _largest(kv // PAGE, lambda n: need(batch, n * PAGE) <= free)]
+    raise ValueError(f"{said}. What fits: {' or '.join(fits) or 'fewer --layers'}")
+
+
+def _largest(limit: int, fits: Callable[[int], bool]) -> list[int]:
+    """The largest of 1..limit that fits, if one does; what fits one fits all smaller ones."""
+    count = bisect.bisect_left(range(1, limit + 1), True, key=lambda n: not fits(n))
+    return [count] if count else []
+
+
 def measure(run: Callable[[], Any]) -> dict[str, Any]:
     """Simulated cost by kernel, and host seconds, of one call."""
     sdk_sim.synchronize()
@@ -138,10 +181,12 @@ def measure(run: Callable[[], Any]) -> dict[str, Any]:
 
 def decode_step(shape: Shape, batch: int, kv: int, mode: sdk_sim.Mode = "timing-only") -> dict[str, Any]:
     """Fields: cycles and launches of the step launched op by op, `graph_cycles` as a graph's replay, the bound that weights, cache and
-    operations set (`ideal_cycles`, `utilization` of the graph), tokens a second of both, kernels with their share; host seconds."""
+    operations set (`ideal_cycles`, `utilization` of the graph), tokens a second of both, kernels with their share; host seconds.
+    Raises ValueError where the chip has no room for it."""
     import sglang_ext.device  # noqa: F401  registers the device when the entry point has not
 
     sdk_sim.set_mode(mode)
+    check_fits(shape, batch, kv)
     model = Model(shape, batch, kv)
     stream = sdk_sim.Stream.default()
     model.step()  # torch's first calls
@@ -159,7 +204,7 @@ def decode_step(shape: Shape, batch: int, kv: int, mode: sdk_sim.Mode = "timing-
     return {
         "op": "decode-step",
         "shape": {**shape.__dict__, "batch": batch, "kv": kv, "mode": mode},
-        "gib": BYTES * (shape.weights + shape.vocab * shape.hidden + cache) / 2**30,
+        "gib": (shape.weight_bytes + BYTES * cache) / 2**30,
         "launches": eager["launches"],
         "cycles": eager["cycles"],
         "graph_cycles": replay["cycles"],
@@ -204,7 +249,7 @@ def command(preset: str, folder: Path | None, layers: int | None, batch: int, kv
     except (ValueError, TypeError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "torch")
         return
     shape = " ".join(f"{name}={value}" for name, value in result["shape"].items())
     table = Table(title=f"decode-step  {shape}", title_justify="left")

@@ -2,7 +2,8 @@
 
 `ideal_cycles` is the longer of two bounds taken from the shape alone: floating-point operations over the chip's peak, and operands read
 and results written once over HBM's rate. `utilization` is ideal over actual; actual is the whole launch, from the host's launch to the
-last barrier. Host seconds are another clock and have their own field. Every run checks its result against fp32 torch on the CPU.
+last barrier. Host seconds are another clock and have their own field. Every run checks its result against fp32 torch on the CPU, but in
+timing-only mode, in which nothing is computed and `max_error` is None.
 """
 
 from __future__ import annotations
@@ -35,11 +36,25 @@ class Chip:
 
 
 def device() -> torch.device:
-    """The chip, in timed mode."""
+    """The chip, in the mode that it has (RIGI_MODE). Raises ValueError for the mode without time."""
     import sglang_ext.device  # noqa: F401  registers the device when the entry point has not
 
-    sdk_sim.set_mode("timed")
+    if sdk_sim.get_mode() == "functional":
+        raise ValueError("simulated cycles need a mode with time; set RIGI_MODE to timed, timing-only or strict, or leave it out")
     return torch.device("rigi")
+
+
+def has_data() -> bool:
+    """Whether the chip computes anything; in timing-only mode there is neither data to make nor a result to check."""
+    return sdk_sim.get_mode() != "timing-only"
+
+
+def operand(host: Callable[[], torch.Tensor], *sizes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A bf16 operand [sizes] in this machine's memory and on the chip: what `host` makes, or where there is no data, nothing."""
+    if not has_data():
+        return torch.empty(0), torch.empty(sizes, dtype=torch.bfloat16, device="rigi")
+    made = host().to(torch.bfloat16)
+    return made, made.to("rigi")
 
 
 def measure(run: Callable[[], Any], trace: Path | None) -> tuple[Any, dict[str, Any]]:
@@ -55,13 +70,16 @@ def measure(run: Callable[[], Any], trace: Path | None) -> tuple[Any, dict[str, 
     return result, {"cycles": statistics["cycles"], "launches": statistics["launches"], "host_seconds": seconds}
 
 
-def report(op: str, shape: dict[str, Any], flops: float, hbm_bytes: float, measured: dict[str, Any], max_error: float) -> dict[str, Any]:
+def report(
+    op: str, shape: dict[str, Any], flops: float, hbm_bytes: float, measured: dict[str, Any], max_error: float | None
+) -> dict[str, Any]:
     chip = Chip()
     ideal, limit = chip.ideal(flops, hbm_bytes)
     cycles = measured["cycles"]
     return {
         "op": op,
         "shape": shape,
+        "mode": sdk_sim.get_mode(),
         "cycles": cycles,
         "ideal_cycles": ideal,
         "utilization": ideal / cycles,
@@ -77,12 +95,12 @@ def gemm(m: int, n: int, k: int, dtype: str = "bf16", trace: Path | None = None,
     """y[m, n] = x[m, k] w[n, k]^T. `max_error` is the largest absolute error; results are about 1 in size."""
     if dtype != "bf16":
         raise ValueError(f"dtype {dtype!r}: the packaged kernels are bf16; use --dtype bf16")
-    chip = device()
+    device()
     torch.manual_seed(seed)
-    x, w = torch.randn(m, k, dtype=torch.bfloat16), (torch.randn(n, k) / k**0.5).to(torch.bfloat16)
-    x_chip, w_chip = x.to(chip), w.to(chip)
+    x, x_chip = operand(lambda: torch.randn(m, k, dtype=torch.bfloat16), m, k)
+    w, w_chip = operand(lambda: torch.randn(n, k) / k**0.5, n, k)
     y, measured = measure(lambda: torch.ops.rigi.linear(x_chip, w_chip), trace)
-    error = (y.cpu().float() - x.float() @ w.float().T).abs().max().item()
+    error = (y.cpu().float() - x.float() @ w.float().T).abs().max().item() if has_data() else None
     return report("gemm", {"m": m, "n": n, "k": k, "dtype": dtype}, 2.0 * m * n * k, BYTES * (m * k + n * k + m * n), measured, error)
 
 
@@ -111,18 +129,17 @@ def attention_prefill(
     generator = torch.Generator().manual_seed(seed)
     total, scale = prefix + seq, head_dim**-0.5
     table, slots = paged(1, total, page, generator)
-    q = torch.randn(seq, heads * head_dim, generator=generator).to(torch.bfloat16)
-    cache = torch.randn(2, slots, kv_heads * head_dim, generator=generator).to(torch.bfloat16)
-    on_chip = [
-        t.to(chip)
-        for t in (q, cache[0], cache[1], table, torch.tensor([0]), torch.tensor([prefix]), torch.tensor([seq]), torch.tensor([0]))
-    ]
-    out, measured = measure(lambda: torch.ops.rigi.attention_extend(*on_chip, head_dim, page, scale), trace)
-    rows = torch.linspace(0, seq - 1, min(seq, 64)).long().unique()
-    index = table[0, :total].long()
-    k, v = (cache[i][index].unflatten(1, (kv_heads, head_dim)) for i in (0, 1))
-    expected = _reference(q[rows].unflatten(1, (heads, head_dim)), k, v, rows + prefix + 1, scale)
-    error = (out.cpu()[rows].float() - expected).abs().max().item()
+    q, q_chip = operand(lambda: torch.randn(seq, heads * head_dim, generator=generator), seq, heads * head_dim)
+    cache, cache_chip = operand(lambda: torch.randn(2, slots, kv_heads * head_dim, generator=generator), 2, slots, kv_heads * head_dim)
+    places = [t.to(chip) for t in (table, torch.tensor([0]), torch.tensor([prefix]), torch.tensor([seq]), torch.tensor([0]))]
+    out, measured = measure(lambda: torch.ops.rigi.attention_extend(q_chip, *cache_chip, *places, head_dim, page, scale), trace)
+    error = None
+    if has_data():
+        rows = torch.linspace(0, seq - 1, min(seq, 64)).long().unique()
+        index = table[0, :total].long()
+        k, v = (cache[i][index].unflatten(1, (kv_heads, head_dim)) for i in (0, 1))
+        expected = _reference(q[rows].unflatten(1, (heads, head_dim)), k, v, rows + prefix + 1, scale)
+        error = (out.cpu()[rows].float() - expected).abs().max().item()
     pairs = seq * prefix + seq * (seq + 1) / 2
     hbm_bytes = BYTES * (2 * seq * heads * head_dim + 2 * total * kv_heads * head_dim)
     shape = {"seq": seq, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "prefix": prefix, "page": page}
@@ -137,16 +154,17 @@ def attention_decode(
     generator = torch.Generator().manual_seed(seed)
     scale = head_dim**-0.5
     table, slots = paged(batch, kv, page, generator)
-    q = torch.randn(batch, heads * head_dim, generator=generator).to(torch.bfloat16)
-    cache = torch.randn(2, slots, kv_heads * head_dim, generator=generator).to(torch.bfloat16)
-    on_chip = [t.to(chip) for t in (q, cache[0], cache[1], table, torch.arange(batch), torch.full((batch,), kv))]
-    out, measured = measure(lambda: torch.ops.rigi.attention_decode(*on_chip, head_dim, page, scale), trace)
-    error = 0.0
-    for b in torch.linspace(0, batch - 1, min(batch, 4)).long().unique().tolist():
+    q, q_chip = operand(lambda: torch.randn(batch, heads * head_dim, generator=generator), batch, heads * head_dim)
+    cache, cache_chip = operand(lambda: torch.randn(2, slots, kv_heads * head_dim, generator=generator), 2, slots, kv_heads * head_dim)
+    places = [t.to(chip) for t in (table, torch.arange(batch), torch.full((batch,), kv))]
+    out, measured = measure(lambda: torch.ops.rigi.attention_decode(q_chip, *cache_chip, *places, head_dim, page, scale), trace)
+    errors = []
+    for b in torch.linspace(0, batch - 1, min(batch, 4)).long().unique().tolist() if has_data() else ():
         index = table[b, :kv].long()
         k, v = (cache[i][index].unflatten(1, (kv_heads, head_dim)) for i in (0, 1))
         expected = _reference(q[b : b + 1].unflatten(1, (heads, head_dim)), k, v, torch.tensor([kv]), scale)
-        error = max(error, (out[b : b + 1].cpu().float() - expected).abs().max().item())
+        errors.append((out[b : b + 1].cpu().float() - expected).abs().max().item())
+    error = max(errors, default=None)
     hbm_bytes = BYTES * (2 * batch * heads * head_dim + 2 * batch * kv * kv_heads * head_dim)
     shape = {"batch": batch, "kv": kv, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "page": page}
     return report("attention-decode", shape, 4.0 * batch * heads * head_dim * kv, hbm_bytes, measured, error)

@@ -4,11 +4,12 @@ Teacher-forced: for each prompt, transformers fp32 continues it greedily; every 
 of that continuation, for its distribution. KL(fp32 || x) and top-1 disagreement with fp32 are averaged over all positions.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
+
+from sdk_sim.origin import emit
 
 
 @click.command()
@@ -39,7 +40,7 @@ def parity(prompt_file: Path | None, tokens: int, model_path: Path | None, as_js
         with Progress(*columns, console=Console(file=terminal)) as bar:
             result = measure(_model(model_path), messages, tokens, bar)
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "sglang", "transformers", "torch")
     else:
         _print(result)
 

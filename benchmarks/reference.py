@@ -11,9 +11,6 @@ import torch
 
 def load(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a HuggingFace folder on the CPU in `dtype`, all host threads."""
-    from sglang_ext.serving import vision_schemas
-
-    vision_schemas.define()
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 

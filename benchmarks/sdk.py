@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from sdk_sim.origin import emit
+
 # field: (what it is, the limit asked for, whether larger is better)
 LIMITS: dict[str, tuple[str, float, bool]] = {
     "gemm_vs_torch_fp32": ("functional bf16 GEMM / torch.mm in fp32, equal threads", 0.6, True),
@@ -65,7 +67,7 @@ def command(model_path: Path | None, as_json: bool) -> None:
 
             result = measure(_model(model_path), bar)
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result)
     else:
         _print(result)
 

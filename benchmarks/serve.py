@@ -4,7 +4,6 @@ Host speed is measured with the emulator in functional mode (it computes, but ke
 engine in timed mode. transformers runs before and after the engine, never at the same time, and its better run counts.
 """
 
-import json
 import random
 import statistics
 from contextlib import closing
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from sdk_sim.origin import emit
 
 DECODE_BATCHES = (1, 8)
 PREFILL_LENGTHS = (128, 512)
@@ -39,7 +40,7 @@ def serve(model_path: Path | None, tokens: int, repeat: int, as_json: bool) -> N
         except EngineError as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "sglang", "transformers", "torch")
     else:
         _print(result)
 

@@ -7,13 +7,14 @@ alone.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+
+from sdk_sim.origin import emit
 
 LIMIT = 0.97  # tuned against the best of all configurations: best cycles / tuned cycles
 Case = tuple[str, Sequence[int] | Mapping[str, int]]
@@ -100,7 +101,7 @@ def command(trials: int, shapes: tuple[str, ...], quick: bool, as_json: bool) ->
         except KeyboardInterrupt:
             raise click.ClickException("interrupted; what the search has found is in the database") from None
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "apache-tvm")
     else:
         _print(result)
     if not result["ok"]:

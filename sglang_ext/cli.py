@@ -1,9 +1,10 @@
 """`rigi ops`: the registry as a table."""
 
-import json
 from typing import Any
 
 import click
+
+from sdk_sim.origin import emit
 
 
 def rows() -> list[dict[str, Any]]:
@@ -50,7 +51,7 @@ def ops(fallbacks: bool, as_json: bool) -> None:
         return
     table = rows()
     if as_json:
-        click.echo(json.dumps({"ops": table}))
+        emit({"ops": table})
         return
     show_ops(table)
 
@@ -78,7 +79,7 @@ def show_fallbacks(as_json: bool) -> None:
 
     counts = torch.rigi.fallbacks()
     if as_json:
-        click.echo(json.dumps({"mode": torch.rigi.fallback_mode(), "fallbacks": counts}))
+        emit({"mode": torch.rigi.fallback_mode(), "fallbacks": counts}, "torch")
         return
     for name, calls in sorted(counts.items(), key=lambda item: -item[1]):
         click.echo(f"{calls:10d}  {name}")

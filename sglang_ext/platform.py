@@ -171,10 +171,6 @@ def activate() -> str | None:
     """
     for name, value in (("TORCH_COMPILE_DISABLE", "1"), ("SGLANG_ROPE_CACHE_FP32", "1"), ("SGLANG_EAGER_INPUT_NO_COPY", "1")):
         os.environ.setdefault(name, value)
-    from sglang_ext.serving import vision_schemas
-
-    vision_schemas.define()
-
     if not torch.rigi.is_available():
         return None
     return "sglang_ext.platform.RigiPlatform"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import sdk_sim
-from benchmarks.decode_step import PRESETS, Shape, decode_step, from_config
+from benchmarks.decode_step import PAGE, PRESETS, Shape, check_fits, decode_step, from_config
 
 SMALL = Shape(layers=2, hidden=192, heads=6, kv_heads=2, head_dim=64, intermediate=320, vocab=1000)
 
@@ -54,3 +56,27 @@ def test_the_shape_comes_from_a_config(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no 'num_attention_heads'"):
         from_config(tmp_path)
     assert PRESETS["smollm2-135m"].weights * 2 == pytest.approx(269e6, rel=0.01)  # the checkpoint's bytes, head tied
+
+
+@pytest.mark.parametrize(("batch", "kv"), [(16, 2048), (1, 1 << 20)])
+def test_what_does_not_fit_is_told_before_anything_is_made(batch: int, kv: int) -> None:
+    with pytest.raises(ValueError, match=rf"batch {batch} with {kv} tokens .* needs \d+\.\d\d GiB .* GiB are free. What fits: ") as refused:
+        decode_step(PRESETS["32b"], batch, kv)
+    for option, value in re.findall(r"--(batch|kv) (\d+)", str(refused.value)):
+        check_fits(PRESETS["32b"], **{"batch": batch, "kv": kv, option: int(value)})
+        more = int(value) + (1 if option == "batch" else PAGE)
+        with pytest.raises(ValueError):
+            check_fits(PRESETS["32b"], **{"batch": batch, "kv": kv, option: more})
+
+
+def test_the_largest_that_fits_runs() -> None:
+    """Room for what a step needs besides weights and cache is part of the sum."""
+    try:
+        assert decode_step(PRESETS["32b"], 5, 2048)["gib"] > 63.5
+    finally:
+        sdk_sim.set_mode("timed")
+
+
+def test_weights_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="What fits: fewer --layers"):
+        decode_step(replace(PRESETS["32b"], layers=80), 1, 16)

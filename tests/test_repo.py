@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks.faults.table import CASES
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 README = (ROOT / "README.md").read_text()
@@ -112,3 +114,25 @@ def test_a_missing_python_is_told_with_its_remedy(tmp_path: Path) -> None:
     done = subprocess.run([ROOT / ".ci/setup", tmp_path / "venv"], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and not (tmp_path / "venv").exists()
     assert "no-such-python" in done.stderr and "apt install python3.11" in done.stderr
+
+
+def test_the_number_of_cores_in_the_kernels_is_the_chips() -> None:
+    grid = tomllib.loads((ROOT / "sdk_sim/chips/rigi1.toml").read_text())["grid"]
+    said = {path: re.findall(r"^CORES = (\d+)$", path.read_text(), re.MULTILINE) for path in tracked() if path.suffix == ".py"}
+    said = {path: numbers for path, numbers in said.items() if numbers and path.relative_to(ROOT).parts[0] in PACKAGES}
+    assert len(said) >= 10 and {number for numbers in said.values() for number in numbers} == {str(grid["rows"] * grid["cols"])}
+
+
+def test_errors_made_on_purpose_are_as_many_as_the_documents_say() -> None:
+    for path in (ROOT / "README.md", ROOT / "sdk_sim/README.md"):
+        (said,) = re.findall(r"(\d+) errors\s+(?:made )?on purpose", path.read_text())
+        assert int(said) == len(CASES)
+
+
+def test_the_json_of_every_command_names_what_made_it() -> None:
+    """Through sdk_sim.origin.emit; but for what describes the chip or a file itself, and a program's talk with its own child."""
+    own = {"sdk_sim/cli.py", "sdk_sim/profile/cli.py", "sdk_sim/origin.py", "sdk_sim/doctor.py"}
+    own |= {"benchmarks/sdk.py", "benchmarks/faults/worker.py"}
+    files = [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in PACKAGES]
+    prints = {str(path.relative_to(ROOT)) for path in files if re.search(r"(?:print|echo)\(.*json\.dumps", path.read_text())}
+    assert prints == own

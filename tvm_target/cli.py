@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from sdk_sim.origin import emit
 
 
 @click.command()
@@ -45,7 +46,7 @@ def build(only: tuple[str, ...], out: Path | None, force: bool, as_json: bool) -
             raise click.ClickException(str(error)) from error
     seconds = time.perf_counter() - start
     if as_json:
-        click.echo(json.dumps({"ok": result.ok, **asdict(result), "host_seconds": round(seconds, 3)}))
+        emit({"ok": result.ok, **asdict(result), "host_seconds": round(seconds, 3)}, "apache-tvm")
     else:
         click.echo(f"{len(result.built)} kernels built, {len(result.current)} current, in {result.out} ({seconds:.1f} s)", err=True)
         for name, reason in result.failed.items():

@@ -2,7 +2,7 @@
 
 A TargetKind cannot be added from Python, so Rigi-1 is TVM's kind for external devices, `ext_dev`, with the model's name:
 `Target("rigi1")` is `{"kind": "ext_dev", "model": "rigi1", "keys": ["rigi"], "host": "llvm"}`. The figures of the chip are not target
-attributes; they come from the chip file of the SDK by the model's name.
+attributes; they come from the built-in chip file of the SDK by the model's name. An experiment's (`RIGI_CHIP`) is the emulator's alone.
 """
 
 from __future__ import annotations

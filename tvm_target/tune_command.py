@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from sdk_sim.origin import emit
 
 if TYPE_CHECKING:
     from .tune.tuner import Result
@@ -34,9 +35,9 @@ def tune(
 ) -> None:
     """Finds the fastest configuration of a kernel for a shape.
 
-    A kernel is a template: how an op is cut into tiles is a choice, the result is the same. OP is tuned by building configurations
-    and timing them on the emulated chip without touching data, which is exact: the clock is the chip's, and no run differs from
-    another. MetaSchedule chooses what to measure next.
+    A kernel is a template: how an op is cut into tiles is a choice; the result is the same, of attentions up to rounding. OP is tuned by
+    building configurations and timing them on the emulated chip without touching data, which is exact: the clock is the chip's, and no
+    run differs from another. MetaSchedule chooses what to measure next.
 
     \b
         rigi tune --list                                     which ops, their sizes and parameters, and what is known
@@ -69,7 +70,7 @@ def tune(
     except TuneError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps({"results": [asdict(r) for r in results]}))
+        emit({"results": [asdict(r) for r in results]}, "apache-tvm")
     else:
         _print(results)
 
@@ -167,7 +168,7 @@ def _list(as_json: bool) -> None:
             }
         )
     if as_json:
-        click.echo(json.dumps({"database": str(database.path), "ops": ops, "tuned": tuned}))
+        emit({"database": str(database.path), "ops": ops, "tuned": tuned})
         return
     table = Table("op", "sizes (defaults)", "parameters", title="What can be tuned", title_justify="left")
     for s in spaces().values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+
+from sdk_sim.origin import emit
 
 
 @click.command()
@@ -52,7 +53,7 @@ def faults(calls: int, modules: int, seed: int, as_json: bool) -> None:
     if table.rows:
         console.print(table)
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result)
         return
     skipped = sum(bool(row.skipped) for row in rows)
     console.print(

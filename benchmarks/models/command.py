@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import click
+
+from sdk_sim.origin import emit
 
 MODELS = ("minilm", "smollm2")
 
@@ -54,7 +55,7 @@ def command(only: str | None, sentences: int, prompts: int, tokens: int, as_json
             for model in chosen:
                 result[model]["layer_compile_seconds"] = measure.layer_seconds(model, bar)
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "apache-tvm", "torch")
     else:
         _print(result)
 

@@ -40,9 +40,6 @@ class Embedder(nn.Module):
 
 def load(path: Path | None = None) -> tuple[Embedder, Any]:
     """The model in fp32 and its tokenizer."""
-    from sglang_ext.serving import vision_schemas
-
-    vision_schemas.define()
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
@@ -53,9 +50,6 @@ def load(path: Path | None = None) -> tuple[Embedder, Any]:
 
 def small(layers: int = 2) -> Embedder:
     """Random weights and few of them, for quick tests."""
-    from sglang_ext.serving import vision_schemas
-
-    vision_schemas.define()
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)

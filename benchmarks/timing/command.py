@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,6 +9,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from sdk_sim.origin import emit
 
 
 @click.command()
@@ -36,7 +37,7 @@ def timing(programs: int, seed: int, as_json: bool) -> None:
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result)
     else:
         _print(result)
     rows = result["details"]["scalesim"]

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from .reader import Profile, ProfileError, read
+
+_ORIGIN = ("chip", "revision", "sdk_version", "override")  # of sdk_sim.origin: a profile names its own, a trace none
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -33,6 +35,7 @@ def profile(out: Path | None, old: Path | None, instructions: bool, as_json: boo
     Whatever COMMAND and its child processes launch on emulated devices is recorded: `rigi demo`, `rigi bench gemm`, a script of yours.
     Shown are the kernels by simulated cycles, how busy they keep each engine, what bounds them and what they wait for. The folder gets
     a trace for ui.perfetto.dev with tracks request > layer > launch > engine and a roofline picture. COMMAND's exit code is passed on.
+    A profile that could not be written to its end is shown as far as it goes, and the exit code is then not 0.
 
     \b
     Examples:
@@ -55,10 +58,10 @@ def profile(out: Path | None, old: Path | None, instructions: bool, as_json: boo
     try:
         profiles = read(old or folder) if old or folder.exists() else []
         _check_launches(profiles, status)
-        _report(profiles, folder, as_json)
+        missing = _report(profiles, folder, as_json)
     except ProfileError as error:
         raise _failed(str(error), status) from error
-    sys.exit(status)
+    _end(status, missing)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -99,19 +102,22 @@ def trace(out: Path | None, perfetto: Path | None, as_json: bool, command: tuple
         if perfetto:
             import sdk_sim
 
-            instructions.write_perfetto(file, perfetto, sdk_sim.properties()["clock_hz"])
+            with _written(perfetto):
+                instructions.write_perfetto(file, perfetto, sdk_sim.properties()["clock_hz"])
     except ProfileError as error:
         raise _failed(str(error), status) from error
     except ImportError as error:
         raise _failed(_missing(error), status) from error
     files = {"trace": str(file), **({"perfetto": str(perfetto)} if perfetto else {})}
     if as_json:
-        click.echo(json.dumps({**summary, "files": files}, indent=2))
+        from ..origin import origin
+
+        click.echo(json.dumps({"origin": origin() if out else None, **summary, "files": files}, indent=2))
     else:
         from .tables import show_trace
 
         show_trace(summary, files)
-    sys.exit(status)
+    _end(status, [summary["missing"]] if summary["missing"] else [])
 
 
 def _failed(text: str, status: int) -> click.ClickException:
@@ -119,6 +125,23 @@ def _failed(text: str, status: int) -> click.ClickException:
     error = click.ClickException(text)
     setattr(error, "exit_code", status or 1)  # noqa: B010  declared as the class's
     return error
+
+
+def _end(status: int, missing: list[str]) -> NoReturn:
+    """The end of a command that has shown what there is: with the exit code `status`, and 1 instead of 0 where something is missing."""
+    for sentence in missing:
+        click.echo(f"Incomplete: {sentence}", err=True)
+    sys.exit(status or bool(missing))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """A file that cannot be written is an error of the profile, and no half of it stays."""
+    try:
+        yield
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise ProfileError(f"{path} could not be written: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -164,11 +187,13 @@ def _nothing(status: int, untimed: bool = False) -> str:
 
 def _check_launches(profiles: list[Profile], status: int) -> None:
     if not any(profile.launches for profile in profiles):
+        if missing := [profile.missing for profile in profiles if profile.missing]:
+            raise ProfileError("; ".join(missing))
         raise ProfileError(_nothing(status, untimed=any(profile.untimed for profile in profiles)))
 
 
-def _report(profiles: list[Profile], folder: Path, as_json: bool) -> None:
-    """Draws the files, then prints the table or the JSON object."""
+def _report(profiles: list[Profile], folder: Path, as_json: bool) -> list[str]:
+    """Draws the files, then prints the table or the JSON object. Returns a sentence for each thing that is missing."""
     from . import perfetto_file, roofline
     from .aggregate import aggregate
 
@@ -178,12 +203,17 @@ def _report(profiles: list[Profile], folder: Path, as_json: bool) -> None:
     if (instructions := folder / "instructions.jsonl").exists():
         files["instructions"] = str(instructions)
     notes: list[str] = []
+    missing = [profile.missing for profile in profiles if profile.missing]
 
     def make(kind: str, name: str, draw: Callable[[Path], Any]) -> Any:
         try:
-            made = draw(folder / name)
+            with _written(folder / name):
+                made = draw(folder / name)
         except ImportError as error:
             notes.append(_missing(error))
+            return None
+        except ProfileError as error:
+            missing.append(str(error))
             return None
         files[kind] = str(folder / name)
         return made
@@ -198,12 +228,16 @@ def _report(profiles: list[Profile], folder: Path, as_json: bool) -> None:
         notes.append("Launches in functional mode have no time and are not in the profile.")
     if overrides := sorted({profile.device["override"] for profile in profiles} - {""}):
         notes.append(f"An experiment, not the chip: figures come from {', '.join(overrides)} (RIGI_CHIP).")
+    origins = [{key: profile.device.get(key) for key in _ORIGIN} for profile in profiles]
+    if any(other != origins[0] for other in origins):
+        notes.append("Devices of several chips, revisions, SDKs or overrides are in this profile; `origin` is that of the first.")
     if as_json:
-        click.echo(json.dumps({**total, "files": files, "notes": notes}, indent=2))
-        return
+        click.echo(json.dumps({"origin": origins[0], **total, "files": files, "notes": notes, "missing": missing}, indent=2))
+        return missing
     from .tables import show_profile
 
     show_profile(total, files, notes)
+    return missing
 
 
 def _missing(error: ImportError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,23 +10,39 @@ from pathlib import Path
 from typing import Any
 
 from .aggregate import ENGINES
-from .reader import ProfileError, Record, lines
+from .reader import File, ProfileError, Record
 
 _NUMBER = re.compile(rb'^\{"launch":(\d+)')
+_WHOLE = re.compile(rb',"whole":(\{[^}]*\}) *\}\n$')
 
 
-def launches(path: Path) -> Iterator[list[Record]]:
-    """The lines of each launch, one launch after the other. Raises ProfileError."""
-    launch: list[Record] = []
-    for record in lines(path):
-        if not {"launch", "core", "engine", "start", "end"} <= record.keys():
-            raise ProfileError(f"{path} is not an instruction trace: a line has no launch, core, engine, start or end")
-        if launch and launch[0]["launch"] != record["launch"]:
+class Trace:
+    """The launches of a trace, each the list of its lines, and then what is missing. Raises ProfileError.
+
+    Of a file that is cut the last launch is left out, since its own end may be missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = File(path)
+        self._launches = 0
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        launch: list[Record] = []
+        for record in self._file:
+            if not {"launch", "core", "engine", "start", "end"} <= record.keys():
+                raise ProfileError(f"{self._file.path} is not an instruction trace: a line has no launch, core, engine, start or end")
+            if launch and launch[0]["launch"] != record["launch"]:
+                self._launches += 1
+                yield launch
+                launch = []
+            launch.append(record)
+        if launch and self._file.complete:
+            self._launches += 1
             yield launch
-            launch = []
-        launch.append(record)
-    if launch:
-        yield launch
+
+    def missing(self) -> str:
+        """After all launches: a sentence on what the file lacks, "" if it is whole."""
+        return self._file.missing(self._launches)
 
 
 def cycles_of(launch: Sequence[Record]) -> int:
@@ -34,7 +51,7 @@ def cycles_of(launch: Sequence[Record]) -> int:
 
 
 def summarize(path: Path) -> dict[str, Any]:
-    """{"launches", "cycles", "instructions": {engine: {op: n}}, "occupancy": {engine: share}, "kernels": [...]}.
+    """{"launches", "cycles", "instructions": {engine: {op: n}}, "occupancy": {engine: share}, "kernels": [...], "missing": sentence or ""}.
 
     The occupancy of an engine is the share of all cycles of all cores in which an instruction was in service on it: busy, or waiting for
     HBM. What an instruction does after the launch has ended is not counted.
@@ -43,7 +60,8 @@ def summarize(path: Path) -> dict[str, Any]:
     served: dict[str, Counter[str]] = {}
     instructions: dict[str, Counter[str]] = {engine: Counter() for engine in (*ENGINES, "scalar")}
     cores = 1
-    for launch in launches(path):
+    trace = Trace(path)
+    for launch in trace:
         end, name = cycles_of(launch), launch[0]["kernel"]
         cores = max(cores, 1 + max(record["core"] for record in launch))
         engines = served.setdefault(name, Counter())
@@ -55,7 +73,7 @@ def summarize(path: Path) -> dict[str, Any]:
             engines[record["engine"]] += max(0, min(record["end"], end) - min(record["start"], end))
             kernels[name]["instructions"] += 1
     if not kernels:
-        raise ProfileError(f"{path} holds no launches")
+        raise ProfileError(trace.missing() or f"{path} holds no launches")
 
     def occupancy(counted: Counter[str], cycles: int) -> dict[str, float]:
         return {engine: counted[engine] / (cycles * cores) for engine in ENGINES}
@@ -72,23 +90,42 @@ def summarize(path: Path) -> dict[str, Any]:
         "instructions": {engine: dict(ops.most_common()) for engine, ops in instructions.items() if ops},
         "occupancy": occupancy(sum(served.values(), Counter()), cycles),
         "kernels": rows,
+        "missing": trace.missing(),
     }
 
 
-def join(parts: Sequence[Path], path: Path) -> int:
-    """Writes the traces of several devices and processes to one file, launches numbered through. Returns the number of launches."""
-    before = 0
-    with path.open("wb") as file:
-        for part in parts:
-            last = -1
-            with part.open("rb") as source:
-                for line in source:
-                    if not line.endswith(b"\n") or not (found := _NUMBER.match(line)):
-                        break
-                    last = int(found[1])
-                    file.write(b'{"launch":%d' % (before + last) + line[found.end() :])
-            before += last + 1
-    return before
+def join(parts: Sequence[Path], path: Path) -> None:
+    """Makes one file of the traces of several devices and processes, launches numbered through. `parts` may be gone afterwards.
+
+    What a part lacks the whole lacks too: its first line says how much there should be. Raises ProfileError where the file cannot be
+    written to its end.
+    """
+    try:
+        if len(parts) == 1:  # already what it has to be, and there may be no room for a second one
+            parts[0].replace(path)
+            return
+        wholes = [_whole(part) for part in parts]
+        total = b',"whole":{"lines":%d,"launches":%d}}\n' % (sum(w["lines"] for w in wholes), sum(w["launches"] for w in wholes))
+        before = 0
+        with path.open("wb") as file:
+            for part, whole in zip(parts, wholes, strict=True):
+                with part.open("rb") as source:
+                    for number, line in enumerate(source):
+                        if not line.endswith(b"\n") or not (found := _NUMBER.match(line)):
+                            break
+                        if number == 0:
+                            line = _WHOLE.sub(total if file.tell() == 0 else b"}\n", line)
+                        file.write(b'{"launch":%d' % (before + int(found[1])) + line[found.end() :])
+                before += whole["launches"]
+    except OSError as error:
+        raise ProfileError(f"{path} could not be written to its end: {error.strerror}") from error
+
+
+def _whole(path: Path) -> dict[str, int]:
+    """What the first line says about the file. A file without a first line that can be read lacks at least that."""
+    with path.open("rb") as file:
+        found = _WHOLE.search(file.readline())
+    return json.loads(found[1]) if found else {"lines": 1, "launches": 1}
 
 
 def write_perfetto(path: Path, to: Path, clock_hz: float) -> int:
@@ -101,7 +138,7 @@ def write_perfetto(path: Path, to: Path, clock_hz: float) -> int:
         launch_track = writer.track("launch")
         tracks: dict[tuple[int, str], int] = {}
         core_tracks: dict[int, int] = {}
-        for launch in launches(path):
+        for launch in Trace(path):
             end = cycles_of(launch)
             writer.slice(launch_track, launch[0]["kernel"], before, before + end, launch=launch[0]["launch"])
             for record in launch:

@@ -26,6 +26,7 @@ class Profile:
     launches: list[Record] = field(default_factory=list)
     copies: list[Record] = field(default_factory=list)
     untimed: bool = False  # something ran in functional mode and is not in here
+    missing: str = ""  # a sentence on what the file lacks; "" if it is whole
 
     def program(self, launch: Record) -> Record:
         """The summary of a launch."""
@@ -37,7 +38,7 @@ class Profile:
 
 
 def read(path: str | Path) -> list[Profile]:
-    """The profiles in a folder (`RIGI_PROFILE`) or in one file (`sdk_sim.profiler`). Raises ProfileError."""
+    """The profiles in a folder (`RIGI_PROFILE`) or in one file (`sdk_sim.profiler`), with what there is of each. Raises ProfileError."""
     path = Path(path)
     if not path.exists():
         raise ProfileError(f"{path} does not exist; `rigi profile -- COMMAND` makes a profile")
@@ -46,7 +47,8 @@ def read(path: str | Path) -> list[Profile]:
 
 
 def _read_file(path: Path) -> Profile:
-    records = lines(path)
+    file = File(path)
+    records = iter(file)
     first = next(records, None)
     if first is None or first.get("kind") != "device":
         raise ProfileError(f"{path} is not a profile: its first line describes no device")
@@ -61,23 +63,55 @@ def _read_file(path: Path) -> Profile:
             profile.copies.append(record)
         elif kind == "untimed":
             profile.untimed = True
+    profile.missing = file.missing(len(profile.launches))
     return profile
 
 
-def lines(path: Path) -> Iterator[Record]:
-    """The objects of a file. A last line that a killed process did not finish is left out. A large file shows a bar on standard error."""
-    from rich import progress
-    from rich.console import Console
+class File:
+    """The objects of a profile or a trace, one a line, and then what is missing. A large file shows a bar on standard error.
 
-    small, console = path.stat().st_size < _LARGE, Console(stderr=True)
-    with progress.open(path, "rb", description=f"reading {path.name}", console=console, transient=True, disable=small) as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ProfileError(f"{path}, line {number} is not JSON: {error}") from error
-            if not isinstance(record, dict):
-                raise ProfileError(f"{path}, line {number} is not an object")
-            yield record
+    The first object says in `whole` what the file holds when nothing is missing: {"lines", "launches"}. A last line without its end is
+    left out. Raises ProfileError for what is no object.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.whole: dict[str, int] | None = None
+        self.found = 0  # lines read
+        self.cut = False  # the last line has no end
+
+    def __iter__(self) -> Iterator[Record]:
+        from rich import progress
+        from rich.console import Console
+
+        path, small, console = self.path, self.path.stat().st_size < _LARGE, Console(stderr=True)
+        with progress.open(path, "rb", description=f"reading {path.name}", console=console, transient=True, disable=small) as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    self.cut = True
+                    return
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    raise ProfileError(f"{path}, line {number} is not JSON: {error}") from error
+                if not isinstance(record, dict):
+                    raise ProfileError(f"{path}, line {number} is not an object")
+                if number == 1:
+                    self.whole = record.get("whole")
+                self.found = number
+                yield record
+
+    @property
+    def complete(self) -> bool:
+        """Whether what has been read, to its end, is all that was recorded."""
+        return not self.cut and (self.whole is None or self.found >= self.whole["lines"])
+
+    def missing(self, launches: int) -> str:
+        """A sentence saying how much is missing if `launches` could be read; "" if nothing is."""
+        if self.complete:
+            return ""
+        why = "it could not be written to its end, or has been cut since"
+        if self.whole is None:
+            return f"{self.path} holds {launches:,} launches, and its last line is cut: {why}"
+        held = f"{launches:,} of {self.whole['launches']:,} launches ({self.found:,} of {self.whole['lines']:,} lines)"
+        return f"{self.path} holds {held}: {why}"

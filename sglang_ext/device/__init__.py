@@ -22,12 +22,14 @@ def setup() -> None:
         raise ImportError(f"the torch device 'rigi' has no usable native part (sglang_ext._C): {error}. Run `make build`.") from error
     _done = True
     torch.utils.rename_privateuse1_backend("rigi")
-    from sglang_ext.device import distributed, dlpack, losses, module
+    from sglang_ext.device import distributed, dlpack, inductor, losses, module, vision
 
     torch._register_device_module("rigi", module)
     torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
     dlpack.patch()
     losses.patch()
+    inductor.patch()
+    vision.install()
     distributed.register()
     from sglang_ext import ops
 

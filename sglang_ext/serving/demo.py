@@ -1,6 +1,5 @@
 """``rigi demo``: a few chat prompts in one batch on the chip, with what it took: host speed, simulated time, fallback ops."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sglang_ext.serving import model_folder, prompts, step_log, vision_schemas
+from sdk_sim.origin import emit
+from sglang_ext.serving import model_folder, prompts, step_log
 from sglang_ext.serving.engine import Answer, ChipEngine, EngineError, log_path, quiet
 from sglang_ext.serving.progress import step
 
@@ -51,7 +51,7 @@ def run(model: Path | None, messages: list[str], max_new_tokens: int, as_json: b
             engine.close()
     result = _result(model, messages, answers, steps, engine.start_s, time.monotonic() - begin)
     if as_json:
-        print(json.dumps(result))
+        emit(result, "sglang", "torch")
     else:
         _print(result, Console())
     return result
@@ -59,7 +59,6 @@ def run(model: Path | None, messages: list[str], max_new_tokens: int, as_json: b
 
 def chat_texts(model: Path, messages: list[str]) -> list[str]:
     """Each message as one user turn in the model's chat template."""
-    vision_schemas.define()
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -1,8 +1,9 @@
 """What `post_load_model` changes on a loaded SGLang model so that its whole forward runs on the chip in few launches.
 
 1. Logits: the last rows are gathered on the chip and the LM head gives fp32 logits (SGLang's own path rounds them to bf16).
-2. Plain Llama decoders (no quantization, bias or captured layers) run as nine launches a layer; residual adds and
-   SiLU * up ride in the epilogue of the matrix kernels. Every other model keeps SGLang's forward on the fused-op seam.
+2. Plain Llama decoders (no quantization, bias or captured layers) run as nine launches a layer, eleven for more than one
+   row (q, k and v apart); residual adds and SiLU * up ride in the epilogue of the matrix kernels. Every other model keeps
+   SGLang's forward on the fused-op seam.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sdk_sim.profile import ENGINES, STALLS, ProfileError, aggregate, perfetto_file, read
+from sdk_sim.profile import ENGINES, STALLS, ProfileError, aggregate, instructions, perfetto_file, read
 
 SCRIPT = """
 import sys, sdk_sim
@@ -96,6 +97,30 @@ def test_a_line_that_a_killed_process_left_half_written_is_left_out(folder: Path
     (path,) = folder.glob("*.jsonl")
     (tmp_path / "1-0.jsonl").write_bytes(path.read_bytes()[:-10])
     assert len(read(tmp_path)[0].launches) == 14
+
+
+@pytest.mark.parametrize("lines, launches", [(20, 15), (19, 14), (8, 5), (3, 1)])
+def test_a_profile_that_was_cut_says_how_much_is_missing(lines: int, launches: int, folder: Path, tmp_path: Path) -> None:
+    (path,) = folder.glob("*.jsonl")
+    whole = path.read_bytes().splitlines(keepends=True)
+    assert len(whole) == 20
+    (tmp_path / "1-0.jsonl").write_bytes(b"".join(whole[:lines]))
+    (profile,) = read(tmp_path)
+    assert len(profile.launches) == launches
+    if lines == 20:
+        assert profile.missing == ""
+        return
+    assert f"holds {launches} of 15 launches ({lines} of 20 lines)" in profile.missing
+    shown = rigi("profile", "--json", "--read", tmp_path)
+    assert shown.returncode == 1 and profile.missing in shown.stderr
+    assert json.loads(shown.stdout)["missing"] == [profile.missing] and json.loads(shown.stdout)["launches"] == launches
+
+
+def test_a_profile_of_a_killed_process_is_whole(script: Path, tmp_path: Path) -> None:
+    code = script.read_text().replace("sys.exit", "import os; os.kill(os.getpid(), 9); sys.exit")
+    done = rigi("profile", "--json", "--out", tmp_path / "p", "--", sys.executable, "-c", code)
+    assert done.returncode == 128 + 9
+    assert (json.loads(done.stdout)["launches"], json.loads(done.stdout)["missing"]) == (15, [])
 
 
 # ---- Perfetto
@@ -255,3 +280,69 @@ def test_a_profile_with_its_instructions(script: Path, tmp_path: Path) -> None:
     files = json.loads(done.stdout)["files"]
     assert json.loads(rigi("trace", "--json", files["instructions"]).stdout)["launches"] == 15
     assert sorted(path.suffix for path in (tmp_path / "p").iterdir()) == [".jsonl", ".jsonl", ".pftrace", ".png"]
+
+
+# ---- files that cannot be written to their end
+
+
+MANY = """
+import sdk_sim
+for n in range(500):
+    sdk_sim.launch_program([{}], name="empty")
+sdk_sim.synchronize()
+"""
+
+
+def limited(kilobytes: int) -> list[str]:
+    """A command that makes 500 launches and may write files of so much; writes beyond fail, as on a full disk."""
+    return ["sh", "-c", f"ulimit -f {2 * kilobytes}; trap '' XFSZ; exec \"$0\" -c '{MANY}'", sys.executable]
+
+
+def test_a_profile_for_which_there_is_no_room(tmp_path: Path) -> None:
+    done = rigi("profile", "--json", "--out", tmp_path / "p", "--", *limited(50))
+    result = json.loads(done.stdout)
+    held = result["launches"]
+    assert 0 < held < 500 and done.returncode == 1
+    assert f"cannot be written any further, at launch {held + 1}: File too large" in done.stderr
+    assert f"Incomplete: {result['missing'][0]}" in done.stderr and f"holds {held} of 500 launches" in result["missing"][0]
+
+
+def test_a_trace_for_which_there_is_no_room(tmp_path: Path) -> None:
+    trace = tmp_path / "t.jsonl"
+    done = rigi("trace", "--json", "-o", trace, "--", *limited(50))
+    result = json.loads(done.stdout)
+    assert done.returncode == 1 and 0 < result["launches"] < 500
+    assert f"holds {result['launches']} of 500 launches" in result["missing"] and "File too large" in done.stderr
+    again = rigi("trace", trace)
+    assert again.returncode == 1 and result["missing"] in again.stderr, "the file itself says so"
+
+
+def test_a_trace_that_was_cut_between_two_launches(tmp_path: Path) -> None:
+    trace = tmp_path / "t.jsonl"
+    rigi("trace", "-o", trace, "--", sys.executable, "-c", MANY)
+    lines = trace.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 500 * 16
+    trace.write_bytes(b"".join(lines[: 22 * 16]))
+    done = rigi("trace", trace, "--json", "--perfetto", tmp_path / "t.pftrace")
+    assert (done.returncode, json.loads(done.stdout)["launches"]) == (1, 21), "the end of the last one may be missing"
+    assert "of 500 launches (352 of 8,000 lines)" in done.stderr
+
+
+def test_a_joined_trace_lacks_what_its_parts_lack(tmp_path: Path) -> None:
+    code = "import sdk_sim\nfor d in (0, 1, 1): sdk_sim.launch_program([{}], stream=sdk_sim.Stream(d))\n"
+    folder = tmp_path / "parts"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "RIGI_TRACE": str(folder), "RIGI_DEVICES": "2"})
+    parts = sorted(folder.iterdir())
+    parts[0].write_bytes(parts[0].read_bytes()[:-500])
+    instructions.join(parts, tmp_path / "t.jsonl")
+    summary = instructions.summarize(tmp_path / "t.jsonl")
+    assert re.search(r"holds \d of 3 launches \(4\d of 48 lines\)", summary["missing"])
+
+
+def test_a_picture_that_cannot_be_written_is_missing(folder: Path, tmp_path: Path) -> None:
+    (path,) = folder.glob("*.jsonl")
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "roofline.png").symlink_to("/dev/full")
+    done = rigi("profile", "--read", tmp_path)
+    assert done.returncode == 1 and "square" in done.stdout
+    assert "roofline.png could not be written: No space left on device" in done.stderr

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_parity(tiny_model: Path, tmp_path: Path):
     (tmp_path / "prompts.txt").write_text("Hello there\n\nHow are you today?\n")
     result = rigi("parity", "--model-path", str(tiny_model), "--prompts", str(tmp_path / "prompts.txt"), "--tokens", "6", "--json")
     fields = "prompts tokens kl kl_bf16_cpu kl_ratio disagreement disagreement_bf16_cpu disagreement_ratio"
-    assert list(result) == fields.split()
+    assert list(result) == ["origin", *fields.split()] and result["origin"]["sglang"] == metadata.version("sglang")
     assert (result["prompts"], result["tokens"]) == (2, 6)
     assert 0 <= result["kl"] < 0.1 and 0 <= result["disagreement"] <= 1
 

@@ -11,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from sglang_ext.serving import model_folder, tokenizer, vision_schemas
+from sglang_ext.serving import model_folder, tokenizer
 from sglang_ext.serving.cli import model as model_command
-
-vision_schemas.define()
 
 LAYER_PARTS = {
     "input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",

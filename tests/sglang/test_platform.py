@@ -6,17 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sglang.srt.platforms import current_platform
+from sglang.srt.platforms.interface import SRTPlatform
+from sglang.srt.plugins import load_plugins
 
-import sglang_ext.device  # noqa: F401  before sglang: the platform asks torch.rigi
-from sglang_ext.serving import vision_schemas
-
-vision_schemas.define()
-from sglang.srt.platforms import current_platform  # noqa: E402
-from sglang.srt.platforms.interface import SRTPlatform  # noqa: E402
-from sglang.srt.plugins import load_plugins  # noqa: E402
-
-from sglang_ext.platform import NAME, PAGE_SIZE, RigiPlatform  # noqa: E402
-from sglang_ext.serving import grammar, hooks, token_ids  # noqa: E402
+from sglang_ext.platform import NAME, PAGE_SIZE, RigiPlatform
+from sglang_ext.serving import grammar, hooks, token_ids
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -52,6 +52,19 @@ def run(database: tune.Database, **options: Any) -> tune.Result:
 # ---- the search and its database
 
 
+def test_cycles_of_an_experiment_do_not_enter_the_chips_own_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RIGI_CHIP", "half_the_hbm.toml")
+    monkeypatch.delenv("RIGI_TUNED", raising=False)
+    space = tune.space_of("linear")
+    shape = space.shape(SHAPE)
+    trials = {next(iter(space.grid(shape))): 1}
+    with pytest.raises(tune.TuneError, match="RIGI_CHIP=half_the_hbm.toml is an experiment.*set RIGI_TUNED"):
+        tune.Database().add(space, shape, trials)
+    monkeypatch.setenv("RIGI_TUNED", str(tmp_path))
+    tune.Database().add(space, shape, trials)
+    assert tune.Database().trials(space, shape) == trials
+
+
 def test_a_space_that_is_smaller_than_the_trials_is_measured_whole(tiny: tune.Space, database: tune.Database) -> None:
     seen: list[tuple[int, int, int | None]] = []
     result = run(database, progress=lambda *state: seen.append(state))

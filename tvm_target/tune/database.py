@@ -125,6 +125,11 @@ class Database:
     def _locked(self) -> Iterator[None]:
         """Keeps other writers out: the lock is on the folder, since `compact` replaces the file."""
         folder = self.path.parent
+        if os.environ.get("RIGI_CHIP") and folder == FOLDER:
+            raise TuneError(
+                f"RIGI_CHIP={os.environ['RIGI_CHIP']} is an experiment, whose cycles do not belong into the chip's own database "
+                f"{self.path}; set RIGI_TUNED to a folder for them"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(folder, os.O_RDONLY)

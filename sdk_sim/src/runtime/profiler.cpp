@@ -15,6 +15,7 @@ void append_device(std::string& out, const Chip& chip, int device, const std::st
   json::field(out, "process", static_cast<int>(::getpid()));
   json::field(out, "chip", chip.name);
   json::field(out, "revision", chip.revision);
+  json::field(out, "sdk_version", rigiGetVersion());
   json::field(out, "override", override_path);
   json::field(out, "cores", chip.cores());
   json::field(out, "clock_hz", chip.clock_hz);
@@ -26,15 +27,15 @@ void append_device(std::string& out, const Chip& chip, int device, const std::st
 
 }  // namespace
 
-void Profiler::write(std::string& line) {
+void Profiler::write(std::string line, int launches) {
   line += "}\n";
   if (!begun_) {
     std::string first;
     append_device(first, chip_, device_, override_path_);
-    file_->write(first);
+    file_->write(std::move(first), 0);
     begun_ = true;
   }
-  file_->write(line);
+  file_->write(std::move(line), launches);
 }
 
 // What launches and copies have in common.
@@ -55,7 +56,7 @@ void Profiler::describe(Schedule& schedule) {
   json::field(line, "kind", "program");
   json::field(line, "program", program->second);
   append_summary(line, summarize(schedule, chip_), chip_);
-  write(line);
+  write(std::move(line), 0);
 }
 
 void Profiler::launch(const char* kernel, uint64_t program, const Stream& stream, uint64_t cycles) {
@@ -64,7 +65,7 @@ void Profiler::launch(const char* kernel, uint64_t program, const Stream& stream
   json::field(line, "kernel", kernel);
   json::field(line, "program", programs_.at(program));
   append_place(line, stream, cycles);
-  write(line);
+  write(std::move(line), 1);
 }
 
 void Profiler::untimed() {
@@ -72,7 +73,7 @@ void Profiler::untimed() {
   untimed_ = true;
   std::string line = "{";
   json::field(line, "kind", "untimed");
-  write(line);
+  write(std::move(line), 0);
 }
 
 void Profiler::copy(Transfer kind, uint64_t bytes, const Stream& stream, uint64_t cycles) {
@@ -81,7 +82,7 @@ void Profiler::copy(Transfer kind, uint64_t bytes, const Stream& stream, uint64_
   json::field(line, "copy", kTransferNames[static_cast<int>(kind)]);
   json::field(line, "bytes", bytes);
   append_place(line, stream, cycles);
-  write(line);
+  write(std::move(line), 0);
 }
 
 void Profiler::push(const Stream& stream, const std::string& kind, const std::string& name) {

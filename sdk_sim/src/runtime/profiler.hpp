@@ -48,7 +48,7 @@ class Profiler {
   bool close() { return file_->close(); }
 
  private:
-  void write(std::string& line);
+  void write(std::string line, int launches);
   void append_place(std::string& out, const Stream& stream, uint64_t cycles);
 
   static inline std::atomic<int> running{1};  // one stands for the library until it is ready

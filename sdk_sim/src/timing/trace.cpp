@@ -1,4 +1,6 @@
 // The instruction trace: one JSON object a line, from which anyone can recompute the schedule.
+#include <utility>
+
 #include "../json.hpp"
 #include "schedule.hpp"
 
@@ -88,17 +90,18 @@ void Schedule::write_node(std::string& out, uint64_t launch, const char* kernel,
 void Schedule::write_trace(OutputFile& file, uint64_t launch, const char* kernel, uint64_t hbm_base) {
   resolve();
   std::string out;
+  int begun = 1;
   for (uint32_t core = 0; core < cores_.size(); ++core) {
     uint32_t multicasts[3] = {0, 0, 0};
     for (uint32_t index = 0; index < cores_[core].nodes.size(); ++index) {
       write_node(out, launch, kernel, core, index, cores_[core].nodes[index], hbm_base, multicasts);
       if (out.size() > (1U << 20)) {
-        file.write(out);
+        file.write(std::move(out), std::exchange(begun, 0));
         out.clear();
       }
     }
   }
-  file.write(out);
+  file.write(std::move(out), begun);
 }
 
 }  // namespace rigi
