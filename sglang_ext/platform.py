@@ -66,6 +66,9 @@ class RigiPlatform(SRTPlatform):
     # ---- what serves what
     def apply_server_args_defaults(self, server_args: Any) -> None:
         """Fills in what the user left open and refuses what the chip cannot serve, before anything is loaded."""
+        from sglang.srt.plugins import load_plugins
+
+        load_plugins()  # launchers have done so; tools such as sglang.benchmark.one_batch never do
         _refuse_unsupported(server_args)
         defaults = {
             "attention_backend": NAME,
@@ -171,10 +174,11 @@ def activate() -> str | None:
     """
     for name, value in (("TORCH_COMPILE_DISABLE", "1"), ("SGLANG_ROPE_CACHE_FP32", "1"), ("SGLANG_EAGER_INPUT_NO_COPY", "1")):
         os.environ.setdefault(name, value)
-    from sglang_ext.serving import vision_schemas
+    from sglang_ext.serving import hooks, vision_schemas
 
     vision_schemas.define()
 
     if not torch.rigi.is_available():
         return None
+    hooks.add_choices()
     return "sglang_ext.platform.RigiPlatform"

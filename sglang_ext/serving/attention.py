@@ -42,8 +42,9 @@ class RigiAttentionBackend(AttentionBackend):
         super().__init__()
         check_model(runner.model_config, runner.page_size)
         self.page_size: int = runner.page_size
+        self.token_to_kv_pool = runner.token_to_kv_pool  # models ask `forward_context` for both pools, which reads them here
+        self.req_to_token_pool = runner.req_to_token_pool
         self.req_to_token: torch.Tensor = runner.req_to_token_pool.req_to_token
-        self.pool = runner.token_to_kv_pool
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.forward_metadata: ExtendMetadata | None = None
         self.steps = step_log.open_from_env()
@@ -72,7 +73,7 @@ class RigiAttentionBackend(AttentionBackend):
         """The layer's K and V caches, [slots, Hk * D] each."""
         found = self.layers.get(layer_id)
         if found is None:
-            found = self.layers[layer_id] = self.pool.rows(layer_id)
+            found = self.layers[layer_id] = self.token_to_kv_pool.rows(layer_id)
         return found
 
     def attend(

@@ -22,19 +22,27 @@ HOOKS = {
 }
 
 
-def register() -> None:
-    """Idempotent; SGLang calls it in every process before it builds its arguments."""
+def add_choices() -> None:
+    """Makes the backend's name a value of ``--attention-backend``, in each process that knows the platform. Idempotent."""
     from sglang.srt.arg_groups.choices import ATTENTION_BACKEND_CHOICES, add_attention_backend_choices
-    from sglang.srt.layers.attention.attention_registry import register_attention_backend
+
+    from sglang_ext.platform import NAME
+
+    if NAME not in ATTENTION_BACKEND_CHOICES:
+        add_attention_backend_choices([NAME])
+
+
+def register() -> None:
+    """Idempotent; SGLang's launchers call it in every process, and the platform where a tool of SGLang does not."""
+    from sglang.srt.layers.attention.attention_registry import ATTENTION_BACKENDS, register_attention_backend
     from sglang.srt.layers.sampler import register_sampler_backend
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     from sglang_ext.platform import NAME
     from sglang_ext.serving import grammar, token_ids
 
-    if NAME in ATTENTION_BACKEND_CHOICES:
+    if NAME in ATTENTION_BACKENDS:
         return
-    add_attention_backend_choices([NAME])
     register_attention_backend(NAME)(_attention_backend)
     register_sampler_backend("pytorch", _sampler)
     HookRegistry.register(grammar.TARGET, grammar.apply_vocab_mask, HookType.AROUND)
