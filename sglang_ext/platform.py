@@ -65,11 +65,10 @@ class RigiPlatform(SRTPlatform):
 
     # ---- what serves what
     def apply_server_args_defaults(self, server_args: Any) -> None:
-        """Fills in what the user left open and refuses what the chip cannot serve, before anything is loaded."""
+        """Fills in what the user left open. What the chip cannot serve has been refused before (`serving/arguments.py`)."""
         from sglang.srt.plugins import load_plugins
 
         load_plugins()  # launchers have done so; tools such as sglang.benchmark.one_batch never do
-        _refuse_unsupported(server_args)
         defaults = {
             "attention_backend": NAME,
             "sampling_backend": "pytorch",  # `serving.hooks` puts the chip's sampler behind this name
@@ -137,34 +136,6 @@ class RigiPlatform(SRTPlatform):
         return torch.profiler.ProfilerActivity.CPU
 
 
-def _refuse_unsupported(server_args: Any) -> None:
-    checks = (
-        (server_args.tp_size > 1, f"--tp-size {server_args.tp_size}", "one chip serves a model: use --tp-size 1"),
-        (server_args.pp_size > 1, f"--pp-size {server_args.pp_size}", "one chip serves a model: use --pp-size 1"),
-        (
-            server_args.dtype not in ("auto", "bfloat16"),
-            f"--dtype {server_args.dtype}",
-            "the kernels are bf16: use --dtype bfloat16 or leave it out",
-        ),
-        (
-            server_args.kv_cache_dtype not in ("auto", "bf16", "bfloat16"),
-            f"--kv-cache-dtype {server_args.kv_cache_dtype}",
-            "the KV cache is bf16: leave it out",
-        ),
-        (bool(server_args.quantization), f"--quantization {server_args.quantization}", "serve a bf16 checkpoint without it"),
-        (bool(server_args.speculative_algorithm), f"--speculative-algorithm {server_args.speculative_algorithm}", "leave it out"),
-        (bool(server_args.enable_lora or server_args.lora_paths), "LoRA", "merge the adapter into the checkpoint"),
-        (
-            server_args.page_size not in (None, PAGE_SIZE),
-            f"--page-size {server_args.page_size}",
-            f"the attention kernels read pages of {PAGE_SIZE} tokens: leave it out",
-        ),
-    )
-    for wrong, what, remedy in checks:
-        if wrong:
-            raise ValueError(f"Rigi does not serve {what}; {remedy}.")
-
-
 def activate() -> str | None:
     """Entry point of SGLang's platform discovery: the class's dotted name, or None where the chip's runtime is not built.
 
@@ -180,5 +151,5 @@ def activate() -> str | None:
 
     if not torch.rigi.is_available():
         return None
-    hooks.add_choices()
+    hooks.prepare_arguments()
     return "sglang_ext.platform.RigiPlatform"

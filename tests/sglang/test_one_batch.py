@@ -1,4 +1,4 @@
-"""SGLang's own benchmark without a server: a tool that loads no plug-ins, on a model that reads the KV pools through the forward context."""
+"""SGLang's own benchmark without a server: a tool that loads no plug-ins, on a model that asks the forward context for KV pools."""
 
 import shutil
 import subprocess
