@@ -6,22 +6,27 @@ there, such a failure is an error of the request as well.
 """
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 from fastapi import HTTPException
 
 from sglang_ext.serving.hook import Hook
 
 INT32 = 2**31 - 1
 MOST_SAMPLES = 1024
+MOST_BEAMS = 64
 # What a request may ask for, (least, most) each; values of other types or outside are refused. SGLang narrows some further.
 INTEGERS = {
     "n": (1, MOST_SAMPLES), "max_new_tokens": (0, INT32), "min_new_tokens": (0, INT32), "top_k": (-1, INT32),
-    "sampling_seed": (-(2**63), 2**63 - 1),
+    "sampling_seed": (-(2**63), 2**63 - 1), "stream_interval": (1, INT32), "beam_width": (1, MOST_BEAMS),
 }  # fmt: skip
 NUMBERS = ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty")
 LARGEST_BIAS = 1e9
+DERIVED = ("is_normalized", "stop_strs", "stop_regex_strs", "stop_str_max_len", "stop_regex_max_len")  # SGLang fills these in
+UNSERVED = ("positional_embed_overrides", "multi_item_delimiter_indices", "return_routed_experts", "return_indexer_topk")
 MEDIA = ("image_data", "video_data", "audio_data")
 
 
@@ -37,6 +42,9 @@ def check_sampling(request: Any, *_: Any, **__: Any) -> None:
 
 
 def _check_params(params: dict[str, Any]) -> None:
+    derived = [name for name in DERIVED if name in params]
+    if derived:
+        raise ValueError(f"{' and '.join(derived)}: derived from stop and stop_regex, which are what to set.")
     for name, (least, most) in INTEGERS.items():
         value = params.get(name)
         if value is not None and (type(value) is not int or not least <= value <= most):
@@ -66,12 +74,18 @@ def check_prompt(manager: Any, request: Any, input_ids: Any) -> None:
         architecture = (getattr(manager.model_config.hf_config, "architectures", None) or ["this model"])[0]
         raise ValueError(f"{' and '.join(media)}: {architecture} reads text only. Leave it out, or serve a model that takes it.")
     vocab = manager.model_config.vocab_size
-    if input_ids is not None:
+    embeds = getattr(request, "input_embeds", None)
+    if embeds is not None:
+        _check_embeds(embeds, manager.model_config.hidden_size)
+    elif input_ids is not None:
         _check_ids("input_ids", input_ids, vocab)
-        if not len(input_ids) and getattr(request, "input_embeds", None) is None:
+        if not len(input_ids):
             raise ValueError("The prompt has no tokens (an empty text has none). Send at least one.")
-    if getattr(request, "return_routed_experts", False):
-        raise ValueError("return_routed_experts: the chip's mixture-of-experts layers do not report their choices. Leave it out.")
+    unserved = [name for name in UNSERVED if getattr(request, name, None)]
+    if unserved:
+        raise ValueError(f"{' and '.join(unserved)}: not computed on Rigi. Leave it out.")
+    if getattr(request, "http_worker_ipc", None) and manager.server_args.tokenizer_worker_num == 1:
+        raise ValueError("http_worker_ipc: set by the server itself. Leave it out.")
     top = getattr(request, "top_logprobs_num", None)
     if top is not None and (type(top) is not int or not 0 <= top <= vocab):
         raise ValueError(f"top_logprobs_num is {top!r:.80}; it is an integer from 0 to the size of the vocabulary, {vocab}.")
@@ -87,20 +101,28 @@ def _check_ids(name: str, ids: Iterable[Any], vocab: int) -> None:
             raise ValueError(f"{name}[{place}] is {token!r:.80}; this model's token ids are 0 to {vocab - 1}. Check the tokenizer.")
 
 
-async def explain(original: Callable[..., AsyncIterator[Any]], manager: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+def _check_embeds(rows: list[list[float]], width: int) -> None:
+    if not rows:
+        raise ValueError("input_embeds has no rows. Send one for each token of the prompt, at least one.")
+    for place, row in enumerate(rows):
+        if len(row) != width or not np.isfinite(row).all():
+            raise ValueError(f"input_embeds[{place}] is not {width} finite numbers, the width of this model's embeddings.")
+
+
+async def explain(original: Callable[..., AsyncGenerator[Any]], manager: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
     """Around the whole life of a request: what goes wrong before its first answer is a ValueError, which every route answers with 400."""
-    answers = original(manager, *args, **kwargs)
-    try:
-        first = await anext(answers)
-    except StopAsyncIteration:
-        return
-    except (ValueError, HTTPException):
-        raise
-    except Exception as error:
-        raise ValueError(f"The request cannot be served: {type(error).__name__}: {error}") from error
-    yield first
-    async for answer in answers:
-        yield answer
+    async with aclosing(original(manager, *args, **kwargs)) as answers:
+        try:
+            first = await anext(answers)
+        except StopAsyncIteration:
+            return
+        except (ValueError, HTTPException):
+            raise
+        except Exception as error:
+            raise ValueError(f"The request cannot be served: {type(error).__name__}: {error}") from error
+        yield first
+        async for answer in answers:
+            yield answer
 
 
 _MANAGER = "sglang.srt.managers.tokenizer_manager.TokenizerManager"

@@ -2,10 +2,12 @@
 
 SGLang 0.5.23 reads a request's `seed` under --enable-deterministic-inference only, and otherwise ignores it. Here the rows of a batch
 carry their seeds as soon as one request of it names one; the others get a random one, which draws as any other does. The noise of a
-draw depends on nothing but the seed, the position of the token and the size of the vocabulary.
+draw depends on nothing but the seed, the position of the token and the size of the vocabulary. Sample i of n draws as a request with
+seed + i does.
 """
 
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -43,10 +45,20 @@ def join(info: Any, other: Any) -> None:
             one.sampling_seed = _column([None] * len(one), one.device)
 
 
+async def step(original: Callable[..., Awaitable[Any]], manager: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    """Around sending a request to the scheduler: the n samples of a prompt share their parameters, so the next one gets the next seed."""
+    sent = await original(manager, request, *args, **kwargs)
+    params = request.sampling_params
+    if params is not None and params.n > 1 and params.sampling_seed is not None:
+        params.sampling_seed = (params.sampling_seed + 1 + 2**63) % 2**64 - 2**63
+    return sent
+
+
 _INFO = "sglang.srt.sampling.sampling_batch_info.SamplingBatchInfo"
 HOOKS = (
     Hook(f"{_INFO}.from_schedule_batch", "after", carry, "ignores seeds but in deterministic inference"),
     Hook(f"{_INFO}.merge_batch", "before", join, "keeps the seeds of one batch for the rows of both"),
+    Hook("sglang.srt.managers.tokenizer_manager.TokenizerManager._send_one_request", "around", step, "gives n samples one seed"),
     Hook(
         "sglang.srt.batch_invariant_ops.enable_batch_invariant_mode", "replace", lambda *_, **__: None,
         "puts Triton kernels in place of aten ops; the chip's kernels are batch invariant without",

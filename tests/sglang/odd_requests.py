@@ -173,6 +173,57 @@ OUTPUT = [
     generate("processor of another type", custom_logit_processor=[5]),
 ]
 
+FIELDS = [
+    generate("worker's address", http_worker_ipc="ipc:///none"),
+    generate("worker's address without a scheme", http_worker_ipc="x"),
+    generate("overrides of embeddings", positional_embed_overrides={"embeds": [[0.5]], "positions": [0]}),
+    generate("overrides as text", positional_embed_overrides="x"),
+    generate("delimiters that are not there", multi_item_delimiter_indices=[99, -5]),
+    generate("indices of a pool", token_indices_to_pool=[5_000, -1]),
+    generate("hints", kv_hints={"nonsense": 1}),
+    generate("salt", cache_salt="a", extra_key="b"),
+    generate("salts for nobody", cache_salt=["a", "b"]),
+    generate("received before time", received_time=-1e300),
+    generate("trace header", external_trace_header={"traceparent": 5}),
+    generate("session id", session_id="none"),
+    generate("entropy", return_entropy=True),
+    generate("bytes", return_bytes=True),
+    generate("flat log-probabilities", return_logprob=True, top_logprobs_num=2, return_flat_raw_top_logprobs=True),
+    generate("flat output log-probabilities", return_logprob=True, top_logprobs_num=2, return_flat_raw_output_top_logprobs=True),
+    generate("text of log-probabilities", return_logprob=True, logprob_start_len=0, return_text_in_logprobs=True),
+    generate("prompt's ids", return_prompt_token_ids=True),
+    generate("wait for an encoder", need_wait_for_mm_inputs=True, num_items_assigned={"IMAGE": [1]}, encoder_urls=["http://none.invalid"]),
+    generate("labels", custom_labels={"a": "b"}),
+    generate("minus five tokens of thought", require_reasoning=True, max_thinking_tokens=-5),
+    generate("modalities", modalities=["smell"]),
+    generate("hashes of nothing", mm_hashes=["a"], mm_content_hashes=["b"]),
+    generate("experts from minus five", routed_experts_start_len=-5),
+    generate("top-k of an indexer", return_indexer_topk=True),
+    generate("prefill elsewhere", disagg_prefill_dp_rank=5, bootstrap_pair_key="a", decode_tp_size=3),
+    generate("adapter's id", lora_id="none"),
+    generate("watermark", watermark={"key": "a"}),
+    generate("support of log-probabilities without a mask", sampling_logprobs_mode="support"),
+    generate("mask of few", {"top_k": 5, "max_new_tokens": 4}, return_sampling_mask=True),
+    generate("mask of few with a seed", {"top_k": 5, "sampling_seed": 3, "max_new_tokens": 4}, return_sampling_mask=True),
+    generate("mask of few with support", {"top_k": 5, "max_new_tokens": 4}, return_sampling_mask=True, sampling_logprobs_mode="support"),
+    generate("huge priority", priority=2**62),
+    generate("priority as text", priority="high"),
+    generate("path as request id", rid="../../etc/passwd"),
+    generate("empty request id", rid=""),
+    generate("long request id", rid="a" * 100_000),
+    sample("beams", beam_width=3, n=2),
+    sample("no beams", beam_width=0),
+    sample("many beams", beam_width=10_000),
+    sample("minus one beams", beam_width=-1),
+    sample("thought", custom_params={"thinking_budget": -1}),
+    sample("nothing stops", ignore_eos=True, stop_token_ids=[], no_stop_trim=True, skip_special_tokens=False),
+    sample("watermark", watermark=True),
+    sample("no interval between answers", stream_interval=0),
+    sample("normalized already", is_normalized=True, top_k=-1),
+    sample("lengths of stops", stop_str_max_len=-5, stop_strs=["a"]),
+    sample("every filter", temperature=0.5, top_k=3, top_p=0.5, min_p=0.5, sampling_seed=-1, repetition_penalty=1.5),
+]
+
 CHAT = [
     chat("no messages", messages=[]),
     chat("messages as text", messages="Hello"),
@@ -380,4 +431,4 @@ HTTP = [
     post("/v1/responses", "{", "no JSON"),
 ]
 
-REQUESTS = [*PROMPTS, *SAMPLING, *OUTPUT, *CHAT, *COMPLETIONS, *OTHERS, *CONTROL, *HTTP]
+REQUESTS = [*PROMPTS, *SAMPLING, *OUTPUT, *FIELDS, *CHAT, *COMPLETIONS, *OTHERS, *CONTROL, *HTTP]

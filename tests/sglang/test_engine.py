@@ -87,6 +87,7 @@ if __name__ == "__main__":
         "beside unseeded": engine.generate([*prompts, prompts[0]], [{"temperature": 1.0}] * 4 + [kinds[0]])[4]["output_ids"],
         "other seed": engine.generate(prompts[0], {**draw, "sampling_seed": 8})["output_ids"],
         "negative seed": engine.generate(prompts[0], {**draw, "sampling_seed": -7})["output_ids"],
+        "samples": [a["output_ids"] for a in engine.generate(prompts[0], {**draw, "n": 3})],
         "no seed": [engine.generate(prompts[0], {**draw, "sampling_seed": None})["output_ids"] for _ in range(2)],
     }
     long = "x" * 400
@@ -137,7 +138,8 @@ def test_a_seed_gives_the_same_tokens_alone_and_in_any_batch(answers: dict):
     seeds = answers["seeds"]
     assert seeds["alone"] == seeds["batch"]
     assert seeds["beside unseeded"] == seeds["alone"][0]
-    others = [seeds["alone"][0], seeds["other seed"], seeds["negative seed"], *seeds["no seed"]]
+    assert seeds["samples"][:2] == [seeds["alone"][0], seeds["other seed"]]
+    others = [*seeds["samples"], seeds["negative seed"], *seeds["no seed"]]
     assert len({tuple(ids) for ids in others}) == len(others)
 
 
