@@ -74,7 +74,8 @@ def _failure(scheduler: Any, request: Any, text: str) -> Any:
     reply = getattr(io_struct, name.removesuffix("Input") + "Output", None)
     if reply is None:
         return None  # nobody waits for one
-    fields = {f.name: _blank(f.type) for f in msgspec.structs.fields(reply) if f.required}
+    required = [f for f in msgspec.structs.fields(reply) if f.required]
+    fields = {f.name: getattr(request, f.name, None) or _blank(f.type) for f in required}  # a session's id names who waits
     return reply(**fields | {"rid": FAILED + text})
 
 

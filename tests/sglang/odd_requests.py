@@ -395,6 +395,7 @@ CONTROL = [
     get("/hicache/storage-backend"),
     get("/get_hicache_l3_cache_layout"),
     post("/scale_elastic_ep", {"new_ep_size": 2}),
+    get("/is_scaling_elastic_ep"),
     post("/dumper/none"),
 ]
 
@@ -407,6 +408,7 @@ HTTP = [
     get("/get_model_info"),
     get("/server_info"),
     get("/get_server_info"),
+    get("/health"),
     get("/health_generate"),
     get("/generate"),
     get("/none/such/path"),
