@@ -65,8 +65,13 @@ class RigiPlatform(SRTPlatform):
 
     # ---- what serves what
     def apply_server_args_defaults(self, server_args: Any) -> None:
-        """Fills in what the user left open. What the chip cannot serve has been refused before (`serving/arguments.py`)."""
+        """Fills in what the user left open, and refuses a model whose configuration the kernels do not serve, before weights are loaded.
+
+        Arguments that the chip cannot serve have been refused before (`serving/arguments.py`).
+        """
         from sglang.srt.plugins import load_plugins
+
+        from sglang_ext.serving import model_check
 
         load_plugins()  # launchers have done so; tools such as sglang.benchmark.one_batch never do
         defaults = {
@@ -81,6 +86,7 @@ class RigiPlatform(SRTPlatform):
         for name, value in defaults.items():
             if getattr(server_args, name) in (None, "auto"):
                 setattr(server_args, name, value)
+        model_check.check_arguments(server_args)
         server_args.disable_custom_all_reduce = True
         server_args.sleep_on_idle = True  # an idle scheduler would spin on a core that the emulated chip needs
 
@@ -89,7 +95,7 @@ class RigiPlatform(SRTPlatform):
 
     def get_kv_pool_cls(self, *, kind: str) -> type | None:
         if kind != "mha":
-            return None  # asked for every kind; `check_model` in serving/attention.py refuses models that need another
+            return None  # asked for every kind; `serving.model_check` refuses models that need another
         from sglang_ext.serving.kv_pool import RigiKVPool
 
         return RigiKVPool
@@ -117,9 +123,11 @@ class RigiPlatform(SRTPlatform):
         register_fused_ops()
 
     def post_load_model(self, model: torch.nn.Module) -> None:
-        """Swaps the logits step for the chip's (fp32 logits) and lets Llama layers run as few launches as they can."""
+        """Refuses layers that no kernel computes; swaps the logits step for the chip's; lets Llama layers run as few launches."""
         from sglang_ext.serving.model import adapt_model
+        from sglang_ext.serving.model_check import check_layers
 
+        check_layers(model, PAGE_SIZE)
         adapt_model(model)
 
     # ---- processes and profiling

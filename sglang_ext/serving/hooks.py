@@ -22,9 +22,10 @@ SEAMS = {
 
 def hooks() -> tuple[Hook, ...]:
     """All of them, each with its reason."""
-    from sglang_ext.serving import control, grammar, requests, seeds
+    from sglang_ext.serving import control, grammar, load_errors, model_check, requests, seeds, shared_expert
 
-    return (*grammar.HOOKS, *requests.HOOKS, *control.HOOKS, *seeds.HOOKS)
+    modules = (grammar, requests, control, seeds, model_check, load_errors, shared_expert)
+    return tuple(hook for module in modules for hook in module.HOOKS)
 
 
 def prepare_arguments() -> None:

@@ -16,7 +16,7 @@ from sglang.srt.platforms.interface import SRTPlatform  # noqa: E402
 from sglang.srt.plugins import load_plugins  # noqa: E402
 
 from sglang_ext.platform import NAME, PAGE_SIZE, RigiPlatform  # noqa: E402
-from sglang_ext.serving import hooks  # noqa: E402
+from sglang_ext.serving import hooks, model_check  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,41 +99,10 @@ def test_fused_ops_dispatch_to_the_chip():
     assert {fn for cls, fn in forwards.items() if cls.__name__.endswith("RotaryEmbedding")} == {fused_ops.rotary}
 
 
-def test_defaults_fill_only_what_is_open():
+def test_defaults_fill_only_what_is_open(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(model_check, "check_arguments", lambda _: None)
     names = ("attention_backend", "sampling_backend", "page_size", "dtype", "max_running_requests", "chunked_prefill_size")
     filled = SimpleNamespace(**dict.fromkeys(names), max_total_tokens=4096)
     current_platform.apply_server_args_defaults(filled)
     assert (filled.attention_backend, filled.page_size, filled.dtype, filled.max_total_tokens) == (NAME, PAGE_SIZE, "bfloat16", 4096)
     assert filled.sleep_on_idle
-
-
-def model_config(**changed: object) -> SimpleNamespace:
-    from sglang.srt.configs.model_config import AttentionArch
-
-    text = changed.pop("text", {})
-    plain = dict(  # noqa: C408
-        hf_config=SimpleNamespace(architectures=["SomeForCausalLM"]), hf_text_config=SimpleNamespace(**text), dtype=torch.bfloat16,
-        attention_arch=AttentionArch.MHA, is_encoder_decoder=False, is_hybrid_swa=False, head_dim=64, v_head_dim=64,
-    )  # fmt: skip
-    return SimpleNamespace(**plain | changed)
-
-
-def test_attention_that_no_kernel_computes_is_refused_at_load():
-    from sglang.srt.configs.model_config import AttentionArch
-
-    from sglang_ext.serving.attention import check_model
-
-    check_model(model_config(), PAGE_SIZE)
-    check_model(model_config(text={"sliding_window": 4096, "use_sliding_window": False, "max_position_embeddings": 32768}), PAGE_SIZE)
-    refused = {
-        "latent": model_config(attention_arch=AttentionArch.MLA),
-        "sliding-window": model_config(text={"sliding_window": 512, "max_position_embeddings": 8192}),
-        "cap": model_config(text={"attn_logit_softcapping": 50.0}),
-        "cross": model_config(is_encoder_decoder=True),
-        "head dimension 40": model_config(head_dim=40, v_head_dim=40),
-        "value heads": model_config(v_head_dim=32),
-        "dtype": model_config(dtype=torch.float16),
-    }
-    for what, config in refused.items():
-        with pytest.raises(NotImplementedError, match=f"SomeForCausalLM needs.*{what}.*Llama-like"):
-            check_model(config, PAGE_SIZE)
