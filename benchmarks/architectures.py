@@ -65,7 +65,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "qwen3_moe": SHAPE | EXPERTS,
     "glm4_moe": SHAPE | ROUTED_EXPERTS,
     "mixtral": SHAPE | LOCAL_EXPERTS | {"sliding_window": None},
-    "olmoe": NO_HEAD_DIM | EXPERTS,
+    "olmoe": NO_HEAD_DIM | EXPERTS | {"num_key_value_heads": 4, "intermediate_size": 64},
     "granitemoe": NO_HEAD_DIM | LOCAL_EXPERTS,
 }
 PROMPTS = ("Hello there how are", "12 plus")
@@ -110,7 +110,7 @@ print(json.dumps({
 
 def measure(kind: str, tokenizer: Path) -> dict[str, Any]:
     """`architecture`, largest error of a log-probability on the chip (`error`) and in bf16 on the CPU (`bf16`), `fallbacks`
-    by op. tokenizer: a model folder with one of 512 entries. Raises RuntimeError with the process's last line.
+    by op. tokenizer: a model folder with one of 512 entries. Raises RuntimeError with the process's error.
     """
     with tempfile.TemporaryDirectory(prefix="rigi-models-") as folder:
         for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -119,7 +119,8 @@ def measure(kind: str, tokenizer: Path) -> dict[str, Any]:
         done = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True)
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
     if done.returncode:
-        raise RuntimeError(f"{kind}: {lines[-1] if lines else f'exit code {done.returncode}'}")
+        errors = [line for line in lines if "Error" in line or "Refused" in line]
+        raise RuntimeError(f"{kind}: {(errors or lines or [f'exit code {done.returncode}'])[-1]}")
     return json.loads(lines[-1])
 
 
@@ -164,8 +165,7 @@ def main(kinds: tuple[str, ...], write: bool) -> None:
             if not right(result):
                 wrong.append(kind)
             rows.append(
-                f"| {result['architecture']} | {result['error']:.3f} | {result['bf16']:.3f} "
-                f"| {sum(result['fallbacks'].values())} |"
+                f"| {result['architecture']} | {result['error']:.3f} | {result['bf16']:.3f} | {sum(result['fallbacks'].values())} |"
             )
             print(rows[-1], flush=True)
     if write and not wrong and not kinds:

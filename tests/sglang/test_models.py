@@ -1,4 +1,4 @@
-"""Models beside plain Llama: biases, norms of q and k, scaled rotary tables, mixtures of experts. `benchmarks.architectures` has them all."""
+"""Models beside plain Llama: biases, norms of q and k, scaled rotary tables, experts. `benchmarks.architectures` has them all."""
 
 from pathlib import Path
 
