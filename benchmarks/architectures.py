@@ -1,7 +1,7 @@
 """Small random models of SGLang's architectures, on the chip beside transformers: what `docs/models.md` is made of.
 
     python -m benchmarks.architectures [KIND ...]     # a table; the exit code is 1 if one is wrong
-    python -m benchmarks.architectures --write        # docs/models.md, from a run of all of them (minutes)
+    python -m benchmarks.architectures --write        # docs/models.md and what a refusal lists, from a run of all of them (minutes)
 
 The weights are random but scaled so that logits spread like a real model's. Greedy tokens of transformers in fp32 are forced; compared
 are the log-probabilities of the whole vocabulary, beside what transformers in bf16 makes of the same weights.
@@ -145,9 +145,18 @@ kernel takes. A model is also run for two tokens before it is accepted.
 """
 
 
+def publish(rows: list[str]) -> None:
+    """Writes docs/models.md with these rows, and their architectures where refusals read them."""
+    root = Path(__file__).parent.parent
+    (root / "docs" / "models.md").write_text(PAGE.format(tokens=TOKENS, prompts=len(PROMPTS)) + "\n".join(rows) + "\n")
+    names = "".join(f'    "{row.split("|")[1].strip()}",\n' for row in rows)
+    file = root / "sglang_ext" / "serving" / "architectures.py"
+    file.write_text(f"{file.read_text().split('SERVED')[0]}SERVED: tuple[str, ...] = (\n{names})\n")
+
+
 @click.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(list(MODELS)))
-@click.option("--write", is_flag=True, help="Write docs/models.md.")
+@click.option("--write", is_flag=True, help="Write docs/models.md, and the architectures that a refusal lists.")
 def main(kinds: tuple[str, ...], write: bool) -> None:
     """Compare small random models on the chip with transformers."""
     from sglang_ext.serving import model_folder
@@ -169,8 +178,7 @@ def main(kinds: tuple[str, ...], write: bool) -> None:
             )
             print(rows[-1], flush=True)
     if write and not wrong and not kinds:
-        text = PAGE.format(tokens=TOKENS, prompts=len(PROMPTS)) + "\n".join(rows) + "\n"
-        (Path(__file__).parent.parent / "docs" / "models.md").write_text(text)
+        publish(rows)
     if wrong:
         print(f"not right: {', '.join(wrong)}")
         sys.exit(1)
