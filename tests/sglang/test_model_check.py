@@ -134,7 +134,8 @@ if __name__ == "__main__":
     import sglang
     from transformers import BertConfig, BertModel
     settings = json.loads(sys.argv[2])
-    BertModel(BertConfig(**settings, position_embedding_type="absolute", architectures=["BertModel"])).to(torch.bfloat16).save_pretrained(sys.argv[1])
+    config = BertConfig(**settings, position_embedding_type="absolute", architectures=["BertModel"])
+    BertModel(config).to(torch.bfloat16).save_pretrained(sys.argv[1])
     try:
         sglang.Engine(model_path=sys.argv[1], is_embedding=True, log_level="error")
         text = "accepted"
