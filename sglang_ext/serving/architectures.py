@@ -13,6 +13,7 @@ SERVED: tuple[str, ...] = (
     "MixtralForCausalLM",
     "OPTForCausalLM",
     "Olmo2ForCausalLM",
+    "Phi3ForCausalLM",
     "Qwen2MoeForCausalLM",
     "Qwen3MoeForCausalLM",
     "StableLmForCausalLM",
