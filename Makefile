@@ -23,7 +23,7 @@ BUILD_ENV := PATH="$(abspath $(BIN)):$$PATH" TORCH_DEVICE_BACKEND_AUTOLOAD=0
 # SWIG's types complain after pytest's closing line, which has to stay the last one.
 PYTEST := $(PY) -W "ignore:builtin type:DeprecationWarning" -m pytest
 
-.PHONY: help demo test quick setup native build lint format tidy sanitize clean clean-venv
+.PHONY: help demo test quick kits setup native build lint format tidy sanitize clean clean-venv
 help:  ## this list
 	@echo "Rigi: an AI chip's software stack, on an emulated chip. Targets:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: build lint  ## lint, then all tests
 
 quick: build  ## the tests that are not marked slow
 	@$(PYTEST) --timeout=300 -m "not slow" $(PYTEST_ARGS)
+
+kits: build  ## SGLang's own test kits against a server on the chip (minutes)
+	@$(PY) -W ignore -m benchmarks.sglang_kits
 
 setup: $(INSTALLED)  ## .venv from requirements.lock, and this checkout in it
 

@@ -65,8 +65,15 @@ class RigiPlatform(SRTPlatform):
 
     # ---- what serves what
     def apply_server_args_defaults(self, server_args: Any) -> None:
-        """Fills in what the user left open and refuses what the chip cannot serve, before anything is loaded."""
-        _refuse_unsupported(server_args)
+        """Fills in what the user left open, and refuses a model whose configuration the kernels do not serve, before weights are loaded.
+
+        Arguments that the chip cannot serve have been refused before (`serving/arguments.py`).
+        """
+        from sglang.srt.plugins import load_plugins
+
+        from sglang_ext.serving import model_check
+
+        load_plugins()  # launchers have done so; tools such as sglang.benchmark.one_batch never do
         defaults = {
             "attention_backend": NAME,
             "sampling_backend": "pytorch",  # `serving.hooks` puts the chip's sampler behind this name
@@ -79,6 +86,7 @@ class RigiPlatform(SRTPlatform):
         for name, value in defaults.items():
             if getattr(server_args, name) in (None, "auto"):
                 setattr(server_args, name, value)
+        model_check.check_arguments(server_args)
         server_args.disable_custom_all_reduce = True
         server_args.sleep_on_idle = True  # an idle scheduler would spin on a core that the emulated chip needs
 
@@ -87,7 +95,7 @@ class RigiPlatform(SRTPlatform):
 
     def get_kv_pool_cls(self, *, kind: str) -> type | None:
         if kind != "mha":
-            return None  # asked for every kind; `check_model` in serving/attention.py refuses models that need another
+            return None  # asked for every kind; `serving.model_check` refuses models that need another
         from sglang_ext.serving.kv_pool import RigiKVPool
 
         return RigiKVPool
@@ -115,9 +123,11 @@ class RigiPlatform(SRTPlatform):
         register_fused_ops()
 
     def post_load_model(self, model: torch.nn.Module) -> None:
-        """Swaps the logits step for the chip's (fp32 logits) and lets Llama layers run as few launches as they can."""
+        """Refuses layers that no kernel computes; swaps the logits step for the chip's; lets Llama layers run as few launches."""
         from sglang_ext.serving.model import adapt_model
+        from sglang_ext.serving.model_check import check_layers
 
+        check_layers(model, PAGE_SIZE)
         adapt_model(model)
 
     # ---- processes and profiling
@@ -134,34 +144,6 @@ class RigiPlatform(SRTPlatform):
         return torch.profiler.ProfilerActivity.CPU
 
 
-def _refuse_unsupported(server_args: Any) -> None:
-    checks = (
-        (server_args.tp_size > 1, f"--tp-size {server_args.tp_size}", "one chip serves a model: use --tp-size 1"),
-        (server_args.pp_size > 1, f"--pp-size {server_args.pp_size}", "one chip serves a model: use --pp-size 1"),
-        (
-            server_args.dtype not in ("auto", "bfloat16"),
-            f"--dtype {server_args.dtype}",
-            "the kernels are bf16: use --dtype bfloat16 or leave it out",
-        ),
-        (
-            server_args.kv_cache_dtype not in ("auto", "bf16", "bfloat16"),
-            f"--kv-cache-dtype {server_args.kv_cache_dtype}",
-            "the KV cache is bf16: leave it out",
-        ),
-        (bool(server_args.quantization), f"--quantization {server_args.quantization}", "serve a bf16 checkpoint without it"),
-        (bool(server_args.speculative_algorithm), f"--speculative-algorithm {server_args.speculative_algorithm}", "leave it out"),
-        (bool(server_args.enable_lora or server_args.lora_paths), "LoRA", "merge the adapter into the checkpoint"),
-        (
-            server_args.page_size not in (None, PAGE_SIZE),
-            f"--page-size {server_args.page_size}",
-            f"the attention kernels read pages of {PAGE_SIZE} tokens: leave it out",
-        ),
-    )
-    for wrong, what, remedy in checks:
-        if wrong:
-            raise ValueError(f"Rigi does not serve {what}; {remedy}.")
-
-
 def activate() -> str | None:
     """Entry point of SGLang's platform discovery: the class's dotted name, or None where the chip's runtime is not built.
 
@@ -171,6 +153,9 @@ def activate() -> str | None:
     """
     for name, value in (("TORCH_COMPILE_DISABLE", "1"), ("SGLANG_ROPE_CACHE_FP32", "1"), ("SGLANG_EAGER_INPUT_NO_COPY", "1")):
         os.environ.setdefault(name, value)
+    from sglang_ext.serving import hooks
+
     if not torch.rigi.is_available():
         return None
+    hooks.prepare_arguments()
     return "sglang_ext.platform.RigiPlatform"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+from sdk_sim.origin import emit
 
 from .. import progress
 
@@ -56,7 +57,7 @@ def command(
             result = measure.measure(chosen, whole=chosen == known, jobs=jobs, timeout=timeout, progress=report)
         except (ValueError, RuntimeError, OSError, ImportError) as error:
             raise click.ClickException(str(error)) from error
-    click.echo(json.dumps(result)) if as_json else _print(result)
+    emit(result, "torch") if as_json else _print(result)
     if result["unlisted"] or result["stale"]:
         raise SystemExit(1)
 

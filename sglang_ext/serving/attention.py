@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sglang.srt.layers.attention.base_attn_backend import AttentionBackend
-from sglang.srt.layers.radix_attention import AttentionType
 
-from sglang_ext.platform import NAME
 from sglang_ext.registry import registry
 from sglang_ext.serving import ranges, step_log
 
@@ -34,16 +32,16 @@ class ExtendMetadata:
 
 
 class RigiAttentionBackend(AttentionBackend):
-    """q [T, Hq * D] in, [T, Hq * D] out, all bf16; K and V live in `RigiKVPool`; pages of `page_size` slots."""
+    """q [T, Hq * D] in, [T, Hq * D] out, all bf16; K and V live in the runner's KV pool; pages of `page_size` slots."""
 
     needs_cpu_seq_lens = False
 
     def __init__(self, runner: "ModelRunner"):
         super().__init__()
-        check_model(runner.model_config, runner.page_size)
         self.page_size: int = runner.page_size
+        self.token_to_kv_pool = runner.token_to_kv_pool  # models ask `forward_context` for both pools, which reads them here
+        self.req_to_token_pool = runner.req_to_token_pool
         self.req_to_token: torch.Tensor = runner.req_to_token_pool.req_to_token
-        self.pool = runner.token_to_kv_pool
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.forward_metadata: ExtendMetadata | None = None
         self.steps = step_log.open_from_env()
@@ -51,6 +49,9 @@ class RigiAttentionBackend(AttentionBackend):
 
     def support_triton(self) -> bool:
         return False
+
+    def get_cuda_graph_seq_len_fill_value(self) -> int:
+        return 1  # what SGLang pads dummy batches with
 
     def init_forward_metadata(self, forward_batch: "ForwardBatch") -> None:
         """Once per forward. Lengths come from the scheduler's host lists: one small copy to the chip, no op there."""
@@ -72,7 +73,9 @@ class RigiAttentionBackend(AttentionBackend):
         """The layer's K and V caches, [slots, Hk * D] each."""
         found = self.layers.get(layer_id)
         if found is None:
-            found = self.layers[layer_id] = self.pool.rows(layer_id)
+            pool = self.token_to_kv_pool
+            k, v = pool.get_key_buffer(layer_id), pool.get_value_buffer(layer_id)
+            found = self.layers[layer_id] = k.view(k.shape[0], -1), v.view(v.shape[0], -1)
         return found
 
     def attend(
@@ -81,22 +84,23 @@ class RigiAttentionBackend(AttentionBackend):
         """Writes k, v [T, Hk * D] (unless told not to) and attends; q, k, v contiguous. Returns [T, Hq * D]."""
         k_cache, v_cache = self.caches(layer.layer_id)
         if save_kv_cache and k is not None:
-            _kv_write(k, v, forward_batch.out_cache_loc, k_cache, v_cache)
-        meta = self.forward_metadata
+            _kv_write(k, v, _int64(forward_batch.out_cache_loc), k_cache, v_cache)
+        meta, requests = self.forward_metadata, _int64(forward_batch.req_pool_indices)
         if meta is None:
             return _decode(
-                q, k_cache, v_cache, self.req_to_token, forward_batch.req_pool_indices, forward_batch.seq_lens,
+                q, k_cache, v_cache, self.req_to_token, requests, _int64(forward_batch.seq_lens),
                 layer.head_dim, self.page_size, layer.scaling,
             )  # fmt: skip
         return _extend(
-            q, k_cache, v_cache, self.req_to_token, forward_batch.req_pool_indices, meta.prefix_lens, meta.extend_lens,
+            q, k_cache, v_cache, self.req_to_token, requests, meta.prefix_lens, meta.extend_lens,
             meta.start_locs, layer.head_dim, self.page_size, layer.scaling,
         )  # fmt: skip
 
     def forward_decode(
         self, q: Any, k: Any, v: Any, layer: Any, forward_batch: Any, save_kv_cache: bool = True, **kwargs: Any
     ) -> torch.Tensor:
-        check_layer(layer, kwargs)
+        if extras := [name for name, value in kwargs.items() if value is not None]:
+            raise NotImplementedError(f"layer {layer.layer_id}: attention on Rigi has no {', '.join(extras)}")
         rows = q.shape[0]
         q = q.reshape(rows, -1).contiguous()
         if k is not None:
@@ -113,52 +117,6 @@ def _host_list(forward_batch: Any, name: str) -> list[int]:
     return values if isinstance(values, list) else values.tolist()
 
 
-def check_model(config: Any, page_size: int) -> None:
-    """Refuses, at load, a model whose attention the kernels do not compute. Raises NotImplementedError naming the remedy."""
-    from sglang.srt.configs.model_config import AttentionArch
-
-    name = (getattr(config.hf_config, "architectures", None) or ["this model"])[0]
-    text = config.hf_text_config
-    wrong = None
-    if config.attention_arch == AttentionArch.MLA:
-        wrong = "multi-head latent attention"
-    elif config.is_encoder_decoder:
-        wrong = "cross attention"
-    elif config.is_hybrid_swa or _slides(text):
-        wrong = "sliding-window attention"
-    elif getattr(text, "attn_logit_softcapping", None):
-        wrong = "a cap on attention scores"
-    elif config.head_dim != config.v_head_dim:
-        wrong = f"value heads of another size ({config.v_head_dim}) than key heads ({config.head_dim})"
-    elif config.head_dim % 32 or config.head_dim > 256:
-        wrong = f"head dimension {config.head_dim} (multiples of 32 up to 256 are served)"
-    elif page_size != 16:
-        wrong = f"page size {page_size} (16 is served: leave --page-size out)"
-    elif config.dtype != torch.bfloat16:
-        wrong = f"dtype {config.dtype} (bfloat16 is served: leave --dtype out)"
-    if wrong:
-        raise NotImplementedError(
-            f"{name} needs {wrong}, which the attention backend {NAME!r} does not compute. Serve a Llama-like model "
-            "(multi-head or grouped-query attention over the whole context, bf16)."
-        )
-
-
-def _slides(text: Any) -> bool:
-    """Whether any layer attends to a window shorter than the context (Qwen's configs name one without using it)."""
-    window = getattr(text, "sliding_window", None)
-    if not window or getattr(text, "use_sliding_window", True) is False:
-        return False
-    return window < getattr(text, "max_position_embeddings", window)
-
-
-def check_layer(layer: Any, kwargs: dict[str, Any]) -> None:
-    """Refuses what only a layer's call shows; a failure here fails the forward, so `check_model` catches it at load first."""
-    if layer.is_cross_attention or layer.attn_type != AttentionType.DECODER or layer.logit_cap or layer.sliding_window_size > -1:
-        raise NotImplementedError(
-            f"layer {layer.layer_id}: only causal self-attention over the whole context is computed on Rigi (got "
-            f"cross_attention={layer.is_cross_attention}, type={layer.attn_type}, logit_cap={layer.logit_cap}, "
-            f"sliding_window={layer.sliding_window_size}). Serve a Llama-like model."
-        )
-    extras = [name for name, value in kwargs.items() if value is not None]
-    if extras:
-        raise NotImplementedError(f"layer {layer.layer_id}: attention arguments {extras} are not supported on Rigi")
+def _int64(numbers: torch.Tensor) -> torch.Tensor:
+    """The scheduler's numbers as the kernels take them; it gives them so already, other callers of the backend int32."""
+    return numbers if numbers.dtype == torch.int64 else numbers.long()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-TARGET = "sglang.srt.constrained.xgrammar_backend.XGrammarGrammar.apply_vocab_mask"
+from sglang_ext.serving.hook import Hook
 
 
 def apply_vocab_mask(original: Callable[..., None], grammar: Any, logits: torch.Tensor, vocab_mask: torch.Tensor) -> None:
@@ -23,3 +23,11 @@ def apply_vocab_mask(original: Callable[..., None], grammar: Any, logits: torch.
     bits = vocab_mask.cpu().unsqueeze(-1) >> torch.arange(32, dtype=torch.int32)
     forbidden = (bits & 1).view(bits.shape[0], -1)[:, : logits.shape[1]] == 0
     logits.masked_fill_(forbidden.to(logits.device), float("-inf"))
+
+
+HOOKS = (
+    Hook(
+        "sglang.srt.constrained.xgrammar_backend.XGrammarGrammar.apply_vocab_mask", "around", apply_vocab_mask,
+        "raises for a device type it does not know by name",
+    ),
+)  # fmt: skip

@@ -1,13 +1,16 @@
 """SGLang's general plug-in entry point: registers what must be known before the server's arguments are parsed.
 
-Every adaptation goes through a seam of SGLang 0.5.23 (``SEAMS``), but for two hooks (``HOOKS``) that say why there is no seam.
+Every adaptation goes through a seam of SGLang 0.5.23 (``SEAMS``) where there is one; the others are hooks, each with its reason.
 SGLang only logs a hook that could not be applied, so tests/sglang checks that each of them took.
 """
 
 from typing import Any
 
+from sglang_ext.serving.hook import Hook
+
 SEAMS = {
     "attention": "attention_registry.register_attention_backend('rigi') and choices.add_attention_backend_choices",
+    "arguments": "resolution_hooks.register_resolution_hook: the table of arguments.py is read before SGLang's first step",
     "sampler": "sampler.register_sampler_backend('pytorch'): SGLang's own sampler looks its backend up by name, so the name stays",
     "fused ops": "fused_op.BaseFusedOp.register_oot_forward for RMSNorm, SiluAndMul and the neox rotary embeddings",
     "kv pool": "SRTPlatform.get_kv_pool_cls",
@@ -16,29 +19,44 @@ SEAMS = {
     "llama layers": "SRTPlatform.post_load_model: decoder layers call the chip's ops directly",
 }
 
-HOOKS = {
-    "sglang.srt.constrained.xgrammar_backend.XGrammarGrammar.apply_vocab_mask": "raises for a device type it does not know by name",
-    "sglang.srt.managers.tokenizer_manager.TokenizerManager._validate_one_request": "lets token ids outside of the vocabulary pass",
-}
+
+def hooks() -> tuple[Hook, ...]:
+    """All of them, each with its reason."""
+    from sglang_ext.serving import control, grammar, load_errors, model_check, requests, seeds, shared_expert
+
+    modules = (grammar, requests, control, seeds, model_check, load_errors, shared_expert)
+    return tuple(hook for module in modules for hook in module.HOOKS)
+
+
+def prepare_arguments() -> None:
+    """Before arguments are parsed: the backend's name is a choice, and unserved arguments are refused first of all. Idempotent."""
+    from sglang.srt.arg_groups import choices
+    from sglang.srt.arg_groups.resolution_hooks import register_resolution_hook
+
+    from sglang_ext.platform import NAME
+    from sglang_ext.serving import arguments
+
+    if NAME in choices.ATTENTION_BACKEND_CHOICES:
+        return
+    choices.add_attention_backend_choices([NAME])
+    choices.add_deterministic_attention_backend_choices([NAME])
+    register_resolution_hook(arguments.FIRST_STEP)(arguments.check_first)
 
 
 def register() -> None:
-    """Idempotent; SGLang calls it in every process before it builds its arguments."""
-    from sglang.srt.arg_groups.choices import ATTENTION_BACKEND_CHOICES, add_attention_backend_choices
-    from sglang.srt.layers.attention.attention_registry import register_attention_backend
+    """Idempotent; SGLang's launchers call it in every process, and the platform where a tool of SGLang does not."""
+    from sglang.srt.layers.attention.attention_registry import ATTENTION_BACKENDS, register_attention_backend
     from sglang.srt.layers.sampler import register_sampler_backend
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     from sglang_ext.platform import NAME
-    from sglang_ext.serving import grammar, token_ids
 
-    if NAME in ATTENTION_BACKEND_CHOICES:
+    if NAME in ATTENTION_BACKENDS:
         return
-    add_attention_backend_choices([NAME])
     register_attention_backend(NAME)(_attention_backend)
     register_sampler_backend("pytorch", _sampler)
-    HookRegistry.register(grammar.TARGET, grammar.apply_vocab_mask, HookType.AROUND)
-    HookRegistry.register(token_ids.TARGET, token_ids.check, HookType.BEFORE)
+    for hook in hooks():
+        HookRegistry.register(hook.target, hook.function, HookType(hook.kind))
 
 
 def _attention_backend(runner: Any) -> Any:

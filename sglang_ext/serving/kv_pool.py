@@ -16,8 +16,3 @@ class RigiKVPool(MHATokenToKVPool):
         layers = range(self.layer_num)
         self.k_buffer = [torch.zeros(k_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
         self.v_buffer = [torch.zeros(v_shape, dtype=self.store_dtype, device=self.device) for _ in layers]
-
-    def rows(self, layer_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The layer's caches as the kernels take them: two [slots, kv_heads * head_dim] views."""
-        k, v = self.k_buffer[layer_id - self.start_layer], self.v_buffer[layer_id - self.start_layer]
-        return k.view(k.shape[0], -1), v.view(v.shape[0], -1)

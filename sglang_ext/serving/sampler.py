@@ -1,17 +1,18 @@
 """The chip's sampler behind SGLang's "pytorch" sampling backend: greedy argmax and softmax on the chip.
 
 A random draw is the exponential race (the index with the largest p / e, e ~ Exp(1), has distribution p): probabilities and choice are
-the chip's softmax and argmax; the noise is made on the host, because the chip has no random-number engine. Logprobs, seeds, top-k,
-top-p and min-p take SGLang's torch path, which gets its softmax and argmax from the chip as well.
+the chip's softmax and argmax; the noise is made on the host, because the chip has no random-number engine. Logprobs, top-k, top-p and
+min-p take SGLang's torch path, which gets its softmax and argmax from the chip as well. A batch with seeds (see `seeds.py`) is filtered
+here, in vocabulary order: then a request's draw does not depend on the filters of its batch.
 """
 
 from typing import Any
 
 import torch
-from sglang.srt.layers.sampler import Sampler
+from sglang.srt.layers.sampler import Sampler, _SamplingMaskCapture
 
 from sglang_ext.registry import registry
-from sglang_ext.serving import ranges, step_log
+from sglang_ext.serving import ranges, seeds, step_log
 
 _argmax, _softmax = registry.function("argmax"), registry.function("softmax")
 
@@ -57,6 +58,31 @@ class RigiSampler(Sampler):
         ranges.end_current()
         step_log.end_current()
         return ids
+
+    def _sample_from_probs(
+        self, probs: torch.Tensor, sampling_info: Any, positions: torch.Tensor, simple_sampling_case: bool
+    ) -> tuple[torch.Tensor, Any]:
+        """probs [B, V] fp32 -> ids [B], and what `return_sampling_mask` asks for (None if nobody did)."""
+        if sampling_info.sampling_seed is None:
+            return super()._sample_from_probs(probs, sampling_info, positions, simple_sampling_case)
+        kept = probs if simple_sampling_case else keep_likely(probs, sampling_info)
+        noise = seeds.race(sampling_info.sampling_seed.tolist(), positions.tolist(), probs.shape[1])
+        ids = _argmax(kept * noise.to(kept.device))
+        rows = sampling_info.sampling_mask_batch_indices
+        if rows is None:
+            return ids, None
+        weights = kept.index_select(0, rows)
+        chosen = weights.gather(1, ids.index_select(0, rows).view(-1, 1)).squeeze(1)
+        return ids, _SamplingMaskCapture(weights=weights, token_ids=None, selected_weight=chosen, batch_rows=rows)
+
+
+def keep_likely(probs: torch.Tensor, info: Any) -> torch.Tensor:
+    """probs [B, V] -> a new tensor, with 0 for what top-k, top-p and min-p leave out."""
+    ordered, ids = probs.sort(dim=-1, descending=True, stable=True)  # stable: equal ones by token id, as argmax takes them
+    before = ordered.cumsum(-1) - ordered
+    ranks = torch.arange(probs.shape[1], device=probs.device)
+    out = (ranks >= info.top_ks.view(-1, 1)) | (before > info.top_ps.view(-1, 1)) | (ordered < ordered[:, :1] * info.min_ps.view(-1, 1))
+    return torch.zeros_like(probs).scatter_(1, ids, ordered.masked_fill(out, 0.0))
 
 
 def draw(probs: torch.Tensor) -> torch.Tensor:

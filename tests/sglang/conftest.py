@@ -42,6 +42,9 @@ class Server:
     def post(self, path: str, body: dict[str, Any], timeout: float = 120) -> httpx.Response:
         return httpx.post(self.url + path, json=body, timeout=timeout)
 
+    def get(self, path: str, timeout: float = 120) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=timeout)
+
     def chat(self, text: str, **options: Any) -> httpx.Response:
         body = {"model": "default", "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 16, **options}
         return self.post("/v1/chat/completions", body)
@@ -55,10 +58,11 @@ def start_server(model: Path, folder: Path, *arguments: str) -> Server:
     path = os.pathsep.join([str(HERE / "no_tvm"), os.environ.get("PYTHONPATH", "")])
     log = folder / "server.log"
     command = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(model), "--port", str(port), *arguments]
+    environment = {**os.environ, "PYTHONPATH": path, "SGLANG_TORCH_PROFILER_DIR": str(folder)}
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": path})
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
     server = Server(f"http://127.0.0.1:{port}", log, process)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break

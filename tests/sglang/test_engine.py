@@ -78,6 +78,18 @@ if __name__ == "__main__":
     seeded = {"temperature": 0.8, "top_p": 0.9, "top_k": 20, "max_new_tokens": 8, "ignore_eos": True}
     drawn = [a["output_ids"] for a in engine.generate(prompts, seeded)]
     plain = [a["output_ids"] for a in engine.generate(prompts, {"temperature": 1.0, "max_new_tokens": 8, "ignore_eos": True})]
+    draw = {"temperature": 1.0, "max_new_tokens": 12, "ignore_eos": True, "sampling_seed": 7}
+    filters = [{}, {"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.05, "top_p": 0.8}]
+    kinds = [{**draw, **other} for other in filters]
+    seeds = {
+        "alone": [engine.generate(p, kind)["output_ids"] for p, kind in zip(prompts, kinds)],
+        "batch": [a["output_ids"] for a in engine.generate(prompts, kinds)],
+        "beside unseeded": engine.generate([*prompts, prompts[0]], [{"temperature": 1.0}] * 4 + [kinds[0]])[4]["output_ids"],
+        "other seed": engine.generate(prompts[0], {**draw, "sampling_seed": 8})["output_ids"],
+        "negative seed": engine.generate(prompts[0], {**draw, "sampling_seed": -7})["output_ids"],
+        "samples": [a["output_ids"] for a in engine.generate(prompts[0], {**draw, "n": 3})],
+        "no seed": [engine.generate(prompts[0], {**draw, "sampling_seed": None})["output_ids"] for _ in range(2)],
+    }
     long = "x" * 400
     try:
         engine.generate(long, greedy)
@@ -88,7 +100,7 @@ if __name__ == "__main__":
     after = rows(engine.generate(prompts[0], **ask))
     engine.shutdown()
     print(json.dumps({"alone": alone, "batch": batch, "again": again, "drawn": drawn, "plain": plain, "refused": refused,
-                      "penalty": penalty, "after": after}))
+                      "penalty": penalty, "after": after, "seeds": seeds}))
 """
 
 
@@ -119,6 +131,16 @@ def test_a_cached_prefix_keeps_the_tokens(answers: dict):
 def test_sampling_gives_tokens_of_the_vocabulary(answers: dict):
     assert all(len(ids) == 8 and all(0 <= i < 512 for i in ids) for ids in answers["drawn"] + answers["plain"])
     assert len(answers["penalty"]) == 12
+
+
+@pytest.mark.slow
+def test_a_seed_gives_the_same_tokens_alone_and_in_any_batch(answers: dict):
+    seeds = answers["seeds"]
+    assert seeds["alone"] == seeds["batch"]
+    assert seeds["beside unseeded"] == seeds["alone"][0]
+    assert seeds["samples"][:2] == [seeds["alone"][0], seeds["other seed"]]
+    others = [*seeds["samples"], seeds["negative seed"], *seeds["no seed"]]
+    assert len({tuple(ids) for ids in others}) == len(others)
 
 
 @pytest.mark.slow
@@ -191,3 +213,29 @@ def test_more_requests_than_the_cache_holds_wait_or_are_refused(tiny_model: Path
     assert "1200 tokens" in result["refused"] and "shorter" in result["refused"]
     assert result["capped"]["type"] == "length"
     assert result["after"] == result["alone"][0]
+
+
+DETERMINISTIC = """
+import json, sys
+if __name__ == "__main__":
+    import sglang
+    prompts = json.loads(sys.argv[2])
+    engine = sglang.Engine(model_path=sys.argv[1], log_level="error", enable_deterministic_inference=True, context_length=512)
+    ask = dict(sampling_params={"temperature": 0.8, "top_p": 0.95, "max_new_tokens": 12, "ignore_eos": True}, return_logprob=True)
+    def rows(answer):
+        return [[token, logprob] for logprob, token, _ in answer["meta_info"]["output_token_logprobs"]]
+    alone = [rows(engine.generate(p, **ask)) for p in prompts]
+    batch = [rows(a) for a in engine.generate(prompts * 3, **ask)]
+    engine.shutdown()
+    print(json.dumps({"alone": alone, "batch": batch}))
+"""
+
+
+@pytest.mark.slow
+def test_deterministic_inference_gives_the_same_bits_in_any_batch_without_seeds(tiny_model: Path, tmp_path: Path):
+    import json
+
+    (tmp_path / "script.py").write_text(DETERMINISTIC)
+    code = f"import runpy; runpy.run_path({str(tmp_path / 'script.py')!r}, run_name='__main__')"
+    result = run_python(code, str(tiny_model), json.dumps(PROMPTS))
+    assert result["batch"] == result["alone"] * 3

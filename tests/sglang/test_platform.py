@@ -11,7 +11,7 @@ from sglang.srt.platforms.interface import SRTPlatform
 from sglang.srt.plugins import load_plugins
 
 from sglang_ext.platform import NAME, PAGE_SIZE, RigiPlatform
-from sglang_ext.serving import grammar, hooks, token_ids
+from sglang_ext.serving import hooks, model_check
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,19 +55,25 @@ def test_attention_backend_and_sampler_are_registered():
     assert _CUSTOM_SAMPLER_FACTORIES["pytorch"] is hooks._sampler
 
 
-def test_the_hook_on_token_ids_took():
+def test_every_hook_took():
+    from sglang.srt.plugins.hook_registry import HookRegistry
+
+    assert {hook.target for hook in hooks.hooks()} == set(HookRegistry._hooks) == HookRegistry._patched
+    assert all(hook.why for hook in hooks.hooks())
+
+
+def test_token_ids_outside_of_the_vocabulary_are_refused():
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-    manager = SimpleNamespace(model_config=SimpleNamespace(vocab_size=512))
-    for ids, message in (([3, 512], r"input_ids\[1\] is 512.*0 to 511"), ([-1], r"input_ids\[0\] is -1")):
+    manager = SimpleNamespace(model_config=SimpleNamespace(vocab_size=512), mm_processor=None)
+    for ids, message in (([3, 512], r"input_ids\[1\] is 512.*0 to 511"), ([-1], r"input_ids\[0\] is -1"), ([], "no tokens")):
         with pytest.raises(ValueError, match=message):
-            TokenizerManager._validate_one_request(manager, None, ids)
+            TokenizerManager._validate_one_request(manager, SimpleNamespace(), ids)
 
 
-def test_the_hook_on_token_masks_took():
+def test_token_masks_forbid_tokens_on_the_chip():
     from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
 
-    assert set(hooks.HOOKS) == {grammar.TARGET, token_ids.TARGET}
     logits = torch.zeros(2, 70, device="rigi")
     mask = torch.tensor([[1, 0, 0], [-1, -1, 0b111110]], dtype=torch.int32, device="rigi")
     XGrammarGrammar.apply_vocab_mask(None, logits, mask)
@@ -88,66 +94,10 @@ def test_fused_ops_dispatch_to_the_chip():
     assert {fn for cls, fn in forwards.items() if cls.__name__.endswith("RotaryEmbedding")} == {fused_ops.rotary}
 
 
-def arguments(**changed: object) -> SimpleNamespace:
-    plain = dict(  # noqa: C408
-        tp_size=1, pp_size=1, dtype="auto", kv_cache_dtype="auto", quantization=None, speculative_algorithm=None, enable_lora=None,
-        lora_paths=None, page_size=None, attention_backend=None, sampling_backend=None, max_total_tokens=None,
-        max_running_requests=None, chunked_prefill_size=None,
-    )  # fmt: skip
-    return SimpleNamespace(**plain | changed)
-
-
-def test_defaults_fill_only_what_is_open():
-    filled = arguments(max_total_tokens=4096)
+def test_defaults_fill_only_what_is_open(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(model_check, "check_arguments", lambda _: None)
+    names = ("attention_backend", "sampling_backend", "page_size", "dtype", "max_running_requests", "chunked_prefill_size")
+    filled = SimpleNamespace(**dict.fromkeys(names), max_total_tokens=4096)
     current_platform.apply_server_args_defaults(filled)
     assert (filled.attention_backend, filled.page_size, filled.dtype, filled.max_total_tokens) == (NAME, PAGE_SIZE, "bfloat16", 4096)
     assert filled.sleep_on_idle
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"tp_size": 2}, "--tp-size 2.*--tp-size 1"),
-        ({"dtype": "float16"}, "--dtype float16.*bfloat16"),
-        ({"quantization": "fp8"}, "--quantization fp8.*bf16 checkpoint"),
-        ({"page_size": 64}, "--page-size 64.*16 tokens"),
-        ({"kv_cache_dtype": "fp8_e4m3"}, "--kv-cache-dtype fp8_e4m3"),
-        ({"speculative_algorithm": "EAGLE"}, "--speculative-algorithm EAGLE"),
-        ({"enable_lora": True}, "LoRA.*merge"),
-    ],
-)
-def test_unsupported_flags_are_refused_with_the_remedy(changed: dict, message: str):
-    with pytest.raises(ValueError, match=message):
-        current_platform.apply_server_args_defaults(arguments(**changed))
-
-
-def model_config(**changed: object) -> SimpleNamespace:
-    from sglang.srt.configs.model_config import AttentionArch
-
-    text = changed.pop("text", {})
-    plain = dict(  # noqa: C408
-        hf_config=SimpleNamespace(architectures=["SomeForCausalLM"]), hf_text_config=SimpleNamespace(**text), dtype=torch.bfloat16,
-        attention_arch=AttentionArch.MHA, is_encoder_decoder=False, is_hybrid_swa=False, head_dim=64, v_head_dim=64,
-    )  # fmt: skip
-    return SimpleNamespace(**plain | changed)
-
-
-def test_attention_that_no_kernel_computes_is_refused_at_load():
-    from sglang.srt.configs.model_config import AttentionArch
-
-    from sglang_ext.serving.attention import check_model
-
-    check_model(model_config(), PAGE_SIZE)
-    check_model(model_config(text={"sliding_window": 4096, "use_sliding_window": False, "max_position_embeddings": 32768}), PAGE_SIZE)
-    refused = {
-        "latent": model_config(attention_arch=AttentionArch.MLA),
-        "sliding-window": model_config(text={"sliding_window": 512, "max_position_embeddings": 8192}),
-        "cap": model_config(text={"attn_logit_softcapping": 50.0}),
-        "cross": model_config(is_encoder_decoder=True),
-        "head dimension 40": model_config(head_dim=40, v_head_dim=40),
-        "value heads": model_config(v_head_dim=32),
-        "dtype": model_config(dtype=torch.float16),
-    }
-    for what, config in refused.items():
-        with pytest.raises(NotImplementedError, match=f"SomeForCausalLM needs.*{what}.*Llama-like"):
-            check_model(config, PAGE_SIZE)
