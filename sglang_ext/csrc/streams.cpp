@@ -153,9 +153,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     check(status, "rigiStreamQuery");
     return true;
   }
-  void synchronizeStream(const c10::Stream& stream) const override {
-    synchronize(stream.device_index(), native_stream(stream));
-  }
+  void synchronizeStream(const c10::Stream& stream) const override { synchronize(stream.device_index(), native_stream(stream)); }
   void synchronizeDevice(const c10::DeviceIndex device) const override { synchronize(resolve_device(device)); }
 
   void record(void** event, const c10::Stream& stream, const c10::DeviceIndex, const c10::EventFlag) const override {

@@ -1,4 +1,4 @@
-"""Indices from outside, on the chip: nothing else is touched, the next wait for the chip raises with op, index and size, and the device goes on."""
+"""Indices from outside, on the chip: nothing else is touched, the next wait raises with op, index and size, and the device goes on."""
 
 from collections.abc import Callable
 
@@ -63,7 +63,10 @@ def test_reading_and_writing_by_index(kind: torch.dtype, index: int) -> None:
 
 def test_the_dimension_is_named() -> None:
     x, good = torch.arange(42).view(6, 7).to(R), torch.tensor([1, 2]).to(R)
-    for indices, text in (((good, good + 5), "7 in .*dimension 1 of 'self' with size 7"), ((good + 5, good), "7 in .*dimension 0 .*size 6")):
+    for indices, text in (
+        ((good, good + 5), "7 in .*dimension 1 of 'self' with size 7"),
+        ((good + 5, good), "7 in .*dimension 0 .*size 6"),
+    ):
         y = x[indices]
         with pytest.raises(IndexError, match=text):
             y.cpu()
@@ -98,7 +101,9 @@ def test_kv_write_leaves_out_what_is_outside(t: int, index: int) -> None:
     k, v, k_cache, v_cache = bf16(t, 48), bf16(t, 48), bf16(500, 48), bf16(500, 48)
     chip = [tensor.to(R) for tensor in (k, v, slots, k_cache, v_cache)]
     torch.ops.rigi.kv_write(*chip)
-    with pytest.raises(IndexError, match=r"rigi.kv_write: index .* in 'slots' is out of bounds for dimension 0 of the caches with size 500"):
+    with pytest.raises(
+        IndexError, match=r"rigi.kv_write: index .* in 'slots' is out of bounds for dimension 0 of the caches with size 500"
+    ):
         torch.rigi.synchronize()
     with pytest.raises(IndexError, match=f"rigi.kv_write: index {index} in 'slots'"):
         torch.ops.rigi.kv_write(k, v, slots, k_cache, v_cache)

@@ -65,7 +65,7 @@ SCRIPTS: dict[str, Script] = {
     "a buffer of the sdk": Script("import sdk_sim\nb = sdk_sim.malloc(100)"),
     "a host function": Script("import sdk_sim\nsdk_sim.Stream.default().call(lambda: None)"),
     "a cycle of garbage": Script(USE + "class A: pass\na = A(); a.a = a; a.x = x; del a, x"),
-    "a destructor that uses the chip": Script(USE + "class A:\n  def __del__(self): (x + x).cpu()\na = A()"),
+    "a destructor that uses the chip": Script(USE + "class A:\n  def __del__(self): (self.x + self.x).cpu()\na = A()\na.x = x"),
     "a finalizer that uses the chip": Script(USE + "import weakref\nclass A: pass\na = A()\nweakref.finalize(a, lambda: (x + x).cpu())"),
     "a tvm module": Script(VM),
     "a tvm module beside torch": Script(USE + VM),
@@ -117,11 +117,14 @@ SCRIPTS: dict[str, Script] = {
     ),
     "a sleeping daemon": Script(USE + "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()"),
     "a pool of threads": Script(
-        USE + "from concurrent.futures import ThreadPoolExecutor\np = ThreadPoolExecutor(2)\nf = [p.submit(lambda: x + x) for _ in range(9)]"
+        USE
+        + "from concurrent.futures import ThreadPoolExecutor\np = ThreadPoolExecutor(2)\nf = [p.submit(lambda: x + x) for _ in range(9)]"
     ),
     "an exit in a thread": Script(USE + "import sys, threading\nthreading.Thread(target=lambda: sys.exit(3)).start()"),
     "a forked child": Script(
-        USE + "import os\npid = os.fork()\nif pid == 0: raise SystemExit(4)\nraise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))", 4
+        USE
+        + "import os\npid = os.fork()\nif pid == 0: raise SystemExit(4)\nraise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))",
+        4,
     ),
     "a spawned child": Script(
         "import multiprocessing, torch\n"

@@ -1,7 +1,6 @@
 """Norms, the SwiGLU gate, rotary embedding, embedding and KV-cache write, over odd sizes."""
 
 import hypothesis.strategies as st
-import pytest
 import torch
 import torch.nn.functional as F
 from accuracy import BF16, assert_rounded_once, bf16

@@ -28,7 +28,8 @@ void Queue::throw_fault() const {
   const uint64_t since = submitted() - fault_sequence_;
   throw Error(RIGI_ERROR_KERNEL_FAULT, "an earlier launch faulted: " + fault_ + " (" +
                                            (since == 0 ? "the last work" : std::to_string(since) + " pieces of work before the last") +
-                                           " submitted to device " + std::to_string(device_) + ", which refuses work until rigiDeviceReset)");
+                                           " submitted to device " + std::to_string(device_) +
+                                           ", which refuses work until rigiDeviceReset)");
 }
 
 uint64_t Queue::push(std::unique_ptr<Work> work, unsigned how) {

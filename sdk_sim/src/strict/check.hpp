@@ -22,7 +22,8 @@ class Checker {
   Checker(const Chip& chip, Memory& memory, Findings& findings);
 
   /// `sequence` is the launch's in its device's queue. A kernel may use the allocations that its `arguments` point into; instructions as
-  /// data (null) and kernels that are given no memory bring their own addresses and may use all. Fills the scratchpads with NaN; if `all`, not only what the last launch wrote.
+  /// data (null) and kernels that are given no memory bring their own addresses and may use all. Fills the scratchpads with NaN; if `all`,
+  /// not only what the last launch wrote.
   void begin(const char* kernel, const std::vector<rigi_word>* arguments, CoreState* cores, uint64_t sequence, bool all);
   /// A validated instruction that is about to be carried out. Throws Fault if it must not be.
   void instruction(const Site& site, const rigi_instr& instr);
