@@ -102,7 +102,11 @@ SCRIPTS: dict[str, Script] = {
     "an exit code": Script(USE + "import sys\nsys.exit(3)", 3),
     "an exit text": Script(USE + "import sys\nsys.exit('so long')", 1, "so long\n"),
     "at once": Script(USE + "import os\nos._exit(7)", 7),
-    "an interrupt": Script(USE + "import os, signal\nos.kill(os.getpid(), signal.SIGINT)", -2, traceback("KeyboardInterrupt")),
+    "an interrupt": Script(
+        USE + "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nos.kill(os.getpid(), signal.SIGINT)",
+        -2,
+        traceback("KeyboardInterrupt"),
+    ),
     "a termination": Script(USE + "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)", -15),
     "a termination that is handled": Script(
         USE + "import os, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\nos.kill(os.getpid(), signal.SIGTERM)", 5
@@ -122,8 +126,7 @@ SCRIPTS: dict[str, Script] = {
     ),
     "an exit in a thread": Script(USE + "import sys, threading\nthreading.Thread(target=lambda: sys.exit(3)).start()"),
     "a forked child": Script(
-        USE
-        + "import os\npid = os.fork()\nif pid == 0: raise SystemExit(4)\nraise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))",
+        USE + "import os\npid = os.fork()\nif pid == 0: raise SystemExit(4)\nraise SystemExit(os.WEXITSTATUS(os.waitpid(pid, 0)[1]))",
         4,
     ),
     "a spawned child": Script(
