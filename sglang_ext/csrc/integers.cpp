@@ -15,8 +15,7 @@ constexpr int64_t kMostMoved = 512 * 1024;         // bytes of gathered or scatt
 constexpr int64_t kMostDimensions = 4;             // that are indexed
 constexpr double kExact = 1 << 24;                 // immediates are fp32
 constexpr float kLowest = -2147483648.0F;          // added to both sides, makes a signed comparison an unsigned one
-constexpr uint32_t kOldRows = kMostMoved + 64;     // SRAM: moved rows first, rows as they were, then words
-constexpr uint32_t kRowsBegin = 2 * kOldRows;
+constexpr uint32_t kRowsBegin = kMostMoved + 64;   // SRAM: moved rows first, then words; of a write by index the old rows between
 
 /// Vectors of `count` integers on one core. An int64 vector is two rows of words; an int32 one is its words alone.
 class Vectors {
@@ -28,7 +27,8 @@ class Vectors {
     Row low, high;
   };
 
-  Vectors(c10::DeviceIndex device, int64_t count) : program(device), count_(count), pitch_(aligned(4 * count)) {}
+  Vectors(c10::DeviceIndex device, int64_t count, uint32_t begin = kRowsBegin)
+      : program(device), count_(count), pitch_(aligned(4 * count)), next_(begin) {}
 
   Program program;
 
@@ -128,7 +128,7 @@ class Vectors {
   }
 
   int64_t count_;
-  uint32_t pitch_, next_ = kRowsBegin;
+  uint32_t pitch_, next_;
 };
 
 bool is_integer(const at::Tensor& tensor) { return tensor.scalar_type() == at::kLong || tensor.scalar_type() == at::kInt; }
@@ -321,7 +321,7 @@ bool scatter_rows(const at::Tensor& self, const Indices& indices, const at::Tens
   if (!index.serves(self, values, /*leading_ones=*/true)) return false;
   if (index.count == 0) return true;
   const c10::DeviceIndex device = self.device().index();
-  Vectors vectors(device, index.count);
+  Vectors vectors(device, index.count, 2 * kRowsBegin);
   Program& program = vectors.program;
   const auto* to = static_cast<const char*>(self.const_data_ptr());
   program.load(0, index.bytes, static_cast<const char*>(values.const_data_ptr()), index.bytes, index.count, index.bytes);
@@ -330,8 +330,8 @@ bool scatter_rows(const at::Tensor& self, const Indices& indices, const at::Tens
   const rigi_dtype dtype = index.bytes % 4 == 0 ? RIGI_I32 : RIGI_U8;
   const uint32_t any_bad = vectors.largest(rows.bad).at;
   const auto block = [&](uint32_t at) { return Program::operand(at, index.bytes, dtype); };
-  program.gather(kOldRows, to, rows.row.at, index.count, index.bytes);
-  rigi_instr& chosen = program.vector(RIGI_SELECT, block(0), block(kOldRows), index.count, index.bytes / (dtype == RIGI_I32 ? 4 : 1));
+  program.gather(kRowsBegin, to, rows.row.at, index.count, index.bytes);
+  rigi_instr& chosen = program.vector(RIGI_SELECT, block(0), block(kRowsBegin), index.count, index.bytes / (dtype == RIGI_I32 ? 4 : 1));
   chosen.b = block(0);
   chosen.c = {any_bad, 0, RIGI_I32, RIGI_COL, 0, 0.0F};
   program.scatter(0, to, index.bytes, rows.row.at, index.count, index.bytes);

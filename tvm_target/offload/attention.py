@@ -157,10 +157,10 @@ def _pair(graph: Graph, first: Rotation, second: Rotation) -> Plan:
     batch, length, heads, width = shape(first.source)
     kv_heads = shape(second.source)[2]
     known = {"heads": heads, "kv_heads": kv_heads, "width": heads * width, "kv_width": kv_heads * width, "r": width}
-    kernels = choices(graph, "rope", known) if all(isinstance(n, int) for n in known.values()) else None
+    tokens = product([batch, length])
+    kernels = choices(graph, "rope", known | {"p": tokens}) if all(isinstance(n, int) for n in known.values()) else None
     if kernels is None:
         return {}
-    tokens = product([batch, length])
 
     def rotated(emitter: Emitter) -> Expr:
         table, positions = emitter.once(("rope", *first.key), lambda: _angles(emitter, first, tokens, width))
