@@ -24,6 +24,7 @@ LINE = 32  # bf16 elements in a line of 64 bytes; heads are padded to it
 TILE = 65536
 TABLE = 8192  # elements of the cosines of a group of tokens; also of a product
 CHUNK = 4096  # positions at a time
+TOO_LONG = f"cos_sin must have 1 to {LIMIT} rows"
 TOO_WIDE = f"heads times half the rotary size, rounded up to {LINE}, must be at most {TABLE}"
 
 
@@ -86,6 +87,7 @@ def rope() -> Any:
         Records = T.match_buffer(records, (2, CORES, WORDS), "int32")
         assert D > 0 and qw % D == 0 and kw % D == 0, "the width of q or k is no multiple of head_dim"
         assert rotary > 0 and rotary % 2 == 0 and rotary <= D, "cos_sin must have an even number of columns, up to head_dim"
+        assert p > 0 and p <= LIMIT, TOO_LONG
         assert T.max(qw, kw) // D * ((rotary // 2 + LINE - 1) // LINE * LINE) <= TABLE, TOO_WIDE
         core = T.launch_thread("blockIdx.x", CORES)
         Words = T.alloc_buffer((CHUNK, WORDS), "int32", scope="shared.sram")
@@ -138,5 +140,5 @@ def rope() -> Any:
     return kernel
 
 
-LIMITS = {"heads": [1, 128], "kv_heads": [1, 128], "width": [1, 8192], "kv_width": [1, 8192], "r": [2, 512], "p": [1, LIMIT]}
+LIMITS = {"heads": [1, 128], "kv_heads": [1, 128], "width": [1, 8192], "kv_width": [1, 8192], "r": [2, 512]}
 KERNELS = [KernelSpec("rope", "rope_neox", "bfloat16", rope, {"tile": TILE}, LIMITS)]

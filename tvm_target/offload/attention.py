@@ -158,7 +158,7 @@ def _pair(graph: Graph, first: Rotation, second: Rotation) -> Plan:
     kv_heads = shape(second.source)[2]
     known = {"heads": heads, "kv_heads": kv_heads, "width": heads * width, "kv_width": kv_heads * width, "r": width}
     tokens = product([batch, length])
-    kernels = choices(graph, "rope", known | {"p": tokens}) if all(isinstance(n, int) for n in known.values()) else None
+    kernels = choices(graph, "rope", known) if all(isinstance(n, int) for n in known.values()) else None
     if kernels is None:
         return {}
 
