@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from sglang_ext import _C, kernels
-from sglang_ext.shapes import Check, Operand, Result, Scalar, Workspace, bind_sizes, parse
+from sglang_ext.shapes import Check, Index, Operand, Result, Scalar, Workspace, bind_sizes, parse
 
 MAX_PLANS = 4096  # remembered (sizes -> kernel) choices of an op; then they are forgotten and found again
 
@@ -26,7 +26,7 @@ MAX_PLANS = 4096  # remembered (sizes -> kernel) choices of an op; then they are
 class Op:
     """An op of the chip.
 
-    The kernel is called with operands, workspaces, results and scalars, in this order, each group as declared.
+    The kernel is called with operands, workspaces, results, records of indices outside and scalars, in this order, each group as declared.
 
     Args:
         name: `torch.ops.rigi.<name>`, and `op` in the kernel index.
@@ -37,6 +37,8 @@ class Op:
         workspaces: scratch tensors for the kernel, made for the call.
         derived: further sizes that kernels may limit, from the ones the shapes bind.
         checks: what must hold of the sizes besides the shapes.
+        indices: operands whose values are indices. The kernel touches nothing for one outside, and leaves a record (an int32 tensor
+            [1 + indices, cores, 4], see tvm_target/kernels/_indices.py) that raises IndexError when the host next waits for the chip.
         reference: the same op in plain torch on CPU tensors, in fp32, written apart from the kernel. Mutable operands in place.
         dtype_of: the operand whose dtype the kernel index goes by; by default the first floating one.
     """
@@ -50,6 +52,7 @@ class Op:
     workspaces: tuple[Workspace, ...] = ()
     derived: Mapping[str, Callable[[dict[str, int]], int]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    indices: tuple[Index, ...] = ()
     dtype_of: str | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -78,6 +81,23 @@ class Op:
         for name, derive in self.derived.items():
             sizes[name] = derive(sizes)
         return sizes
+
+    def on_host(self, *arguments: Any) -> Any:
+        """The reference, after the check of indices that the kernel makes. Raises IndexError."""
+        if self.indices:
+            sizes = self.sizes(*arguments)
+            operands = {operand.name: tensor for operand, tensor in zip(self.operands, arguments)}
+            for index in self.indices:
+                values, size = operands[index.operand], sizes[index.size]
+                outside = values[(values < 0) | (values >= size)]
+                if len(outside):
+                    told = (index.operand, index.indexed, False)
+                    raise IndexError(_C.describe_index(f"rigi.{self.name}", told, int(outside[0]), size))
+        return self.reference(*arguments)
+
+    def records(self, device: int) -> torch.Tensor:
+        """Where the kernels of this op leave records of indices outside, on one chip."""
+        return _C.index_records(device, f"rigi.{self.name}", [(index.operand, index.indexed, False) for index in self.indices])
 
     def meta(self, *arguments: Any) -> Any:
         """The results' shapes and dtypes, as empty tensors where the operands are (meta and fake tensors)."""
@@ -128,6 +148,18 @@ def _nothing_to_do(*_: Any) -> None:
     """The kernel of a call whose results have no elements."""
 
 
+class _PerDevice(dict[int, torch.Tensor]):
+    """What `make` gives for a device, made at the first use."""
+
+    def __init__(self, make: Callable[[int], torch.Tensor]):
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, device: int) -> torch.Tensor:
+        self[device] = made = self.make(device)
+        return made
+
+
 # The direct function of an op. It is generated because this is the hot path of serving: a loop over operands costs more than the
 # launch itself. The key has shape, dtype and device of every operand, so that only layout needs a look at each call.
 _DIRECT = """
@@ -146,10 +178,12 @@ def _direct(op: Op) -> Callable[..., Any]:
     tensors = [operand.name for operand in op.operands]
     scalars = [scalar.name for scalar in op.scalars]
     made = [workspace.name for workspace in op.workspaces] + [result.name for result in op.results]
+    records = [f"records[{tensors[0]}.get_device()]"] if op.indices else []
     dtypes = {workspace.name: torch.float32 for workspace in op.workspaces} | {result.name: result.dtype for result in op.results}
     key = [part for t in tensors for part in (f"{t}.shape", f"{t}.dtype", f"{t}.get_device()")]
     key += [scalar.name for scalar in op.scalars if scalar.selects]
-    namespace: dict[str, Any] = {"plans": op.plans, "prepare": op.prepare, **{f"dtype_{name}": dtype for name, dtype in dtypes.items()}}
+    namespace: dict[str, Any] = {"plans": op.plans, "prepare": op.prepare, "records": _PerDevice(op.records)}
+    namespace |= {f"dtype_{name}": dtype for name, dtype in dtypes.items()}
     source = _DIRECT.format(
         name=op.name,
         parameters=", ".join(tensors + scalars),
@@ -157,7 +191,7 @@ def _direct(op: Op) -> Callable[..., Any]:
         contiguous=" and ".join(f"{t}.is_contiguous()" for t in tensors),
         unpack=", ".join(["launch", *(f"shape_{name}" for name in made)]) + ("" if made else ","),
         allocations="\n".join(f"    {name} = {tensors[0]}.new_empty(shape_{name}, dtype=dtype_{name})" for name in made),
-        arguments=", ".join(tensors + made + scalars),
+        arguments=", ".join(tensors + made + records + scalars),
         returned=", ".join(result.name for result in op.results) or "None",
     )
     exec(compile(source, f"<rigi.{op.name}>", "exec"), namespace)
@@ -186,7 +220,7 @@ class Registry:
         self._library.define(op.schema, tags=tags)
         self._library.impl(op.name, function, "PrivateUse1")
         _C.refuse_backward(op.name)
-        self._library.impl(op.name, op.reference, "CPU")
+        self._library.impl(op.name, op.on_host, "CPU")
         torch.library.register_fake(f"rigi::{op.name}", op.meta, lib=self._library)
         return op
 

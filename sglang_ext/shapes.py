@@ -57,6 +57,15 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Index:
+    """An operand that holds indices: the size that they must stay below, not negative, and what they index, for messages."""
+
+    operand: str
+    size: str
+    indexed: str
+
+
+@dataclass(frozen=True)
 class Dim:
     """One dimension: a factor times named sizes."""
 

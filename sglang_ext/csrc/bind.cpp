@@ -3,7 +3,9 @@
 #include <torch/csrc/Generator.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "bounds.hpp"
 #include "composites.hpp"
+#include "exit.hpp"
 #include "fallback.hpp"
 #include "generator.hpp"
 #include "refusals.hpp"
@@ -69,8 +71,36 @@ std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
   return {free_bytes, total_bytes};
 }
 
+using Arguments = std::vector<std::tuple<std::string, std::string, bool>>;  // name, what it indexes, whether the size is allowed
+
+IndexArgument index_argument(const std::tuple<std::string, std::string, bool>& argument) {
+  const auto& [name, indexed, includes_size] = argument;
+  return {name, indexed, /*wraps=*/false, includes_size};
+}
+
+/// The records of a kernel's op as an int32 tensor [1 + arguments, cores, 4] on the chip.
+at::Tensor index_records_of(c10::DeviceIndex device, const std::string& op, const Arguments& arguments) {
+  rigiDeviceProperties p{};
+  check(rigiGetDeviceProperties(resolve_device(device), &p), "rigiGetDeviceProperties");
+  std::vector<IndexArgument> all;
+  for (const auto& argument : arguments) all.push_back(index_argument(argument));
+  IndexRecord* records = index_records(device, op, all, p.cores);
+  const std::array<int64_t, 3> sizes{static_cast<int64_t>(1 + all.size()), p.cores, 4};
+  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), sizes[0] * sizes[1] * sizeof(IndexRecord),
+                                                       c10::DataPtr(records, c10::Device(kRigi, device)), nullptr, /*resizable=*/false);
+  auto impl = c10::make_intrusive<c10::TensorImpl>(c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+                                                   caffe2::TypeMeta::Make<int32_t>());
+  impl->set_sizes_contiguous(sizes);
+  return at::Tensor(std::move(impl));
+}
+
 std::string device_error(c10::DeviceIndex device) {
   return rigiDeviceGetError(resolve_device(device)) == RIGI_SUCCESS ? std::string() : rigiGetLastErrorString();
+}
+
+void reset_device(c10::DeviceIndex device) {
+  check(rigiDeviceReset(resolve_device(device)), "rigiDeviceReset");
+  forget_indices(device);
 }
 
 }  // namespace
@@ -97,7 +127,11 @@ PYBIND11_MODULE(_C, m) {
   m.def("set_mode", &set_mode, Release());
   m.def("get_mode", [](c10::DeviceIndex device) { return static_cast<int>(device_mode(resolve_device(device))); });
   m.def("device_error", &device_error);
-  m.def("reset_device", [](c10::DeviceIndex device) { check(rigiDeviceReset(resolve_device(device)), "rigiDeviceReset"); }, Release());
+  m.def("reset_device", &reset_device, Release());
+  m.def("index_records", &index_records_of);
+  m.def("describe_index", [](const std::string& op, const std::tuple<std::string, std::string, bool>& argument, int64_t index,
+                             int64_t size) { return describe_index(op, index_argument(argument), index, size); });
+  m.def("wait_for_autograd", &wait_for_autograd, Release());
   m.def(
       "trace_start",
       [](c10::DeviceIndex device, const std::string& path) {

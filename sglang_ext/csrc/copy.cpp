@@ -61,7 +61,7 @@ void upload(const at::Tensor& dst, const at::Tensor& src, const Pieces& pieces, 
     }
   } else {
     submit(base(dst), base(src), pieces, stream);
-    check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
+    synchronize(device, stream);
   }
 }
 
@@ -75,7 +75,7 @@ void download(const at::Tensor& dst, const at::Tensor& src, const Pieces& pieces
     return;
   }
   submit(base(dst), base(src), pieces, stream);
-  check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
+  synchronize(device, stream);
 }
 
 /// The bytes from a tensor's first element to its last.
@@ -93,9 +93,10 @@ std::optional<at::Tensor> download_span(const at::Tensor& src) {
   const size_t bytes = end - first;
   if (bytes > std::max<size_t>(4 * src.numel() * src.element_size(), 64 * 1024)) return std::nullopt;
   at::Tensor host = at::empty({static_cast<int64_t>(bytes / src.element_size())}, src.options().device(c10::kCPU));
-  rigiStream_t stream = current_stream(src.device().index());
+  const c10::DeviceIndex device = src.device().index();
+  rigiStream_t stream = current_stream(device);
   check(rigiMemcpyAsync(host.data_ptr(), src.data_ptr(), bytes, stream), "rigiMemcpyAsync");
-  check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
+  synchronize(device, stream);
   at::Tensor view = host.as_strided(src.sizes(), src.strides(), 0);
   if (src.is_conj()) view.unsafeGetTensorImpl()->_set_conj(true);
   if (src.is_neg()) view.unsafeGetTensorImpl()->_set_neg(true);

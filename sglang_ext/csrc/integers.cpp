@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "alias.hpp"
+#include "bounds.hpp"
 #include "program.hpp"
 
 namespace rigi_torch {
@@ -13,9 +14,10 @@ namespace {
 constexpr int64_t kMostItems = 4096;               // of a vector; a dozen rows of words fit into SRAM
 constexpr int64_t kMostProducts = 1024;           // a product takes up to 300 rows
 constexpr int64_t kMostMoved = 512 * 1024;         // bytes of gathered or scattered rows
+constexpr int64_t kMostDimensions = 4;             // that are indexed
 constexpr double kExact = 1 << 24;                 // immediates are fp32
 constexpr float kLowest = -2147483648.0F;          // added to both sides, makes a signed comparison an unsigned one
-constexpr uint32_t kRowsBegin = kMostMoved + 64;   // SRAM: moved rows first, then words
+constexpr uint32_t kRowsBegin = kMostMoved + 64;   // SRAM: moved rows first, then words; of a write by index the old rows between
 
 /// Vectors of `count` integers on one core. An int64 vector is two rows of words; an int32 one is its words alone.
 class Vectors {
@@ -27,7 +29,8 @@ class Vectors {
     Row low, high;
   };
 
-  Vectors(c10::DeviceIndex device, int64_t count) : program(device), count_(count), pitch_(aligned(4 * count)) {}
+  Vectors(c10::DeviceIndex device, int64_t count, uint32_t begin = kRowsBegin)
+      : program(device), count_(count), pitch_(aligned(4 * count)), next_(begin) {}
 
   Program program;
 
@@ -93,6 +96,21 @@ class Vectors {
     return result;
   }
   Row select(Row condition, Row a, Row b) { return select(condition, a, operand(b)); }
+  /// One element: the largest.
+  Row largest(Row a) {
+    const Row result = next();
+    program.vector(RIGI_REDUCE, operand(result), operand(a), 1, count_).fn = RIGI_RMAX;
+    return result;
+  }
+  /// Leaves a record of each index where `bad` is 1, of equal bytes for all: the last one stays.
+  void record(const at::Tensor& indices, float size, Row bad, const IndexRecord* none, const IndexRecord* record) {
+    constexpr int64_t bytes = sizeof(IndexRecord);
+    const Row rows = next(4);
+    const auto item = static_cast<int64_t>(indices.element_size());
+    program.fill(Program::operand(rows.at, bytes * count_, RIGI_I32), size, 1, 4 * count_);
+    program.load(rows.at, bytes, pointer(indices), item, count_, item);
+    program.scatter(rows.at, reinterpret_cast<const char*>(none), bytes * (record - none), bad.at, count_, bytes);
+  }
 
  private:
   static const char* pointer(const at::Tensor& tensor) { return static_cast<const char*>(tensor.const_data_ptr()); }
@@ -112,7 +130,7 @@ class Vectors {
   }
 
   int64_t count_;
-  uint32_t pitch_, next_ = kRowsBegin;
+  uint32_t pitch_, next_;
 };
 
 bool is_integer(const at::Tensor& tensor) { return tensor.scalar_type() == at::kLong || tensor.scalar_type() == at::kInt; }
@@ -136,14 +154,14 @@ c10::IntArrayRef drop_ones(c10::IntArrayRef sizes) {
   return sizes;
 }
 
-/// Positions of the rows named by `indices`, int32, or -1 (which the DMA engine refuses) for an index outside its dimension.
+/// Positions of the rows named by `indices`, int32.
 class RowIndex {
  public:
   int64_t count = 0, bytes = 0;  // rows, and bytes of each
 
   RowIndex(const at::Tensor& self, const Indices& indices) {
     const auto leading = static_cast<int64_t>(indices.size());
-    if (leading < 1 || leading > self.dim() || !self.is_contiguous() || self.is_conj() || self.is_neg()) return;
+    if (leading < 1 || leading > std::min(self.dim(), kMostDimensions) || !self.is_contiguous() || self.is_conj() || self.is_neg()) return;
     for (int64_t i = 0; i < leading; i++) {
       const std::optional<at::Tensor>& index = indices.get(i);
       if (!index || !index->defined() || !on_chip(*index) || index->device() != self.device() || !is_integer(*index)) return;
@@ -169,28 +187,48 @@ class RowIndex {
            other.is_contiguous() && !other.storage().is_alias_of(self.storage());
   }
 
-  Vectors::Row compute(Vectors& vectors) const {
-    Vectors::Row row{}, valid{};
+  struct Rows {
+    Vectors::Row row;  // 0 for an index outside
+    Vectors::Row bad;  // whether it was
+  };
+  /// Computes the rows, and leaves a record of an index outside under the name of `op`.
+  Rows compute(Vectors& vectors, const char* op, c10::DeviceIndex device) const {
+    const IndexRecord* records = index_records(device, op, arguments(), kProgramColumns);
+    Rows all{};
     for (size_t i = 0; i < indices_.size(); i++) {
       const auto size = static_cast<float>(sizes_[i]);
-      Vectors::Row word{}, ok{};
-      if (indices_[i].scalar_type() == at::kLong) {
+      const bool wide = indices_[i].scalar_type() == at::kLong;
+      Vectors::Row word{}, extends{};  // whether it is more than a word
+      if (wide) {
         const Vectors::Wide index = vectors.wide(indices_[i]);
         word = index.low;
-        ok = vectors.compare(RIGI_EQ, index.high, vectors.binary(RIGI_MUL, vectors.compare(RIGI_LT, word, 0.0F), -1.0F));
+        extends = vectors.compare(RIGI_NE, index.high, vectors.binary(RIGI_MUL, vectors.compare(RIGI_LT, word, 0.0F), -1.0F));
       } else {
         word = vectors.words(indices_[i]);
-        ok = vectors.compare(RIGI_EQ, word, word);
       }
       const Vectors::Row wrapped = vectors.binary(RIGI_ADD, word, vectors.binary(RIGI_MUL, vectors.compare(RIGI_LT, word, 0.0F), size));
-      ok = vectors.both(ok, vectors.both(vectors.compare(RIGI_GE, wrapped, 0.0F), vectors.compare(RIGI_LT, wrapped, size)));
-      row = i > 0 ? vectors.binary(RIGI_ADD, vectors.binary(RIGI_MUL, row, size), wrapped) : wrapped;
-      valid = i > 0 ? vectors.both(valid, ok) : ok;
+      const Vectors::Row inside = vectors.binary(RIGI_MAX, vectors.binary(RIGI_MIN, wrapped, size - 1), 0.0F);
+      Vectors::Row bad = vectors.compare(RIGI_NE, wrapped, inside);
+      if (wide) bad = vectors.either(bad, extends);
+      const int column = wide ? kInt64Column : kInt32Column;
+      vectors.record(indices_[i], size, bad, &records[column], &records[(i + 1) * kProgramColumns + column]);
+      all.row = i > 0 ? vectors.binary(RIGI_ADD, vectors.binary(RIGI_MUL, all.row, size), inside) : inside;
+      all.bad = i > 0 ? vectors.either(all.bad, bad) : bad;
     }
-    return vectors.select(valid, row, Program::number(-1));
+    return all;
   }
 
  private:
+  static const std::vector<IndexArgument>& arguments() {
+    static const auto* all = [] {
+      auto* made = new std::vector<IndexArgument>;
+      for (int64_t i = 0; i < kMostDimensions; i++)
+        made->push_back({c10::str("indices[", i, "]"), c10::str("dimension ", i, " of 'self'"), /*wraps=*/true});
+      return made;
+    }();
+    return *all;
+  }
+
   std::vector<at::Tensor> indices_;
   std::vector<int64_t> sizes_;
   c10::SmallVector<int64_t, 6> shape_;
@@ -271,8 +309,10 @@ bool gather_rows(const at::Tensor& self, const Indices& indices, const at::Tenso
   const RowIndex index(self, indices);
   if (!index.serves(self, out)) return false;
   if (index.count == 0) return true;
-  Vectors vectors(self.device().index(), index.count);
-  vectors.program.gather(0, static_cast<const char*>(self.const_data_ptr()), index.compute(vectors).at, index.count, index.bytes);
+  const c10::DeviceIndex device = self.device().index();
+  Vectors vectors(device, index.count);
+  const uint32_t rows = index.compute(vectors, "aten::index", device).row.at;
+  vectors.program.gather(0, static_cast<const char*>(self.const_data_ptr()), rows, index.count, index.bytes);
   vectors.program.store(0, index.bytes, static_cast<const char*>(out.const_data_ptr()), index.bytes, index.count, index.bytes);
   vectors.program.launch("index");
   return true;
@@ -283,10 +323,22 @@ bool scatter_rows(const at::Tensor& self, const Indices& indices, const at::Tens
   const RowIndex index(self, indices);
   if (!index.serves(self, values, /*leading_ones=*/true)) return false;
   if (index.count == 0) return true;
-  Vectors vectors(self.device().index(), index.count);
-  vectors.program.load(0, index.bytes, static_cast<const char*>(values.const_data_ptr()), index.bytes, index.count, index.bytes);
-  vectors.program.scatter(0, static_cast<const char*>(self.const_data_ptr()), index.compute(vectors).at, index.count, index.bytes);
-  vectors.program.launch("index_put");
+  const c10::DeviceIndex device = self.device().index();
+  Vectors vectors(device, index.count, 2 * kRowsBegin);
+  Program& program = vectors.program;
+  const auto* to = static_cast<const char*>(self.const_data_ptr());
+  program.load(0, index.bytes, static_cast<const char*>(values.const_data_ptr()), index.bytes, index.count, index.bytes);
+  const RowIndex::Rows rows = index.compute(vectors, "aten::index_put_", device);
+  // With an index outside nothing changes: every row is written as it was.
+  const rigi_dtype dtype = index.bytes % 4 == 0 ? RIGI_I32 : RIGI_U8;
+  const uint32_t any_bad = vectors.largest(rows.bad).at;
+  const auto block = [&](uint32_t at) { return Program::operand(at, index.bytes, dtype); };
+  program.gather(kRowsBegin, to, rows.row.at, index.count, index.bytes);
+  rigi_instr& chosen = program.vector(RIGI_SELECT, block(0), block(kRowsBegin), index.count, index.bytes / (dtype == RIGI_I32 ? 4 : 1));
+  chosen.b = block(0);
+  chosen.c = {any_bad, 0, RIGI_I32, RIGI_COL, 0, 0.0F};
+  program.scatter(0, to, index.bytes, rows.row.at, index.count, index.bytes);
+  program.launch("index_put");
   return true;
 }
 

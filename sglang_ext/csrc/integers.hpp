@@ -26,10 +26,11 @@ bool multiply_integers(const at::Tensor& self, const at::Tensor& other, const at
 bool clamp_integers(const at::Tensor& self, const std::optional<at::Scalar>& min, const std::optional<at::Scalar>& max,
                     const at::Tensor& out);
 
-/// out = self[indices]: the leading dimensions indexed by tensors of equal shape. An index outside its dimension is a fault.
+/// out = self[indices]: the leading dimensions indexed by tensors of equal shape. An index outside its dimension reads
+/// row 0 and is an IndexError when the host next waits for the device (bounds.hpp).
 bool gather_rows(const at::Tensor& self, const Indices& indices, const at::Tensor& out);
 
-/// self[indices] = values; of equal indices the last one counts.
+/// self[indices] = values; of equal indices the last one counts. With an index outside nothing is written.
 bool scatter_rows(const at::Tensor& self, const Indices& indices, const at::Tensor& values);
 
 }  // namespace rigi_torch

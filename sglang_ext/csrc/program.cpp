@@ -42,8 +42,8 @@ void Program::gather(uint32_t sram, const char* hbm, uint32_t index, int64_t row
   instr.a = operand(index, 4, RIGI_I32);
 }
 
-void Program::scatter(uint32_t sram, const char* hbm, uint32_t index, int64_t rows, int64_t bytes) {
-  rigi_instr& instr = dma(RIGI_SCATTER, hbm, bytes, rows, bytes);
+void Program::scatter(uint32_t sram, const char* hbm, int64_t stride, uint32_t index, int64_t rows, int64_t bytes) {
+  rigi_instr& instr = dma(RIGI_SCATTER, hbm, stride, rows, bytes);
   instr.a = operand(sram, bytes, RIGI_U8);
   instr.b = operand(index, 4, RIGI_I32);
 }

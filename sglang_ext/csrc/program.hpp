@@ -28,7 +28,8 @@ class Program {
   void store(uint32_t sram, int64_t pitch, const char* hbm, int64_t stride, int64_t rows, int64_t bytes);
   /// Rows of `bytes` bytes at hbm + index * bytes, `rows` of them; `index` is int32 in SRAM. A negative index is a fault.
   void gather(uint32_t sram, const char* hbm, uint32_t index, int64_t rows, int64_t bytes);
-  void scatter(uint32_t sram, const char* hbm, uint32_t index, int64_t rows, int64_t bytes);
+  /// The same to hbm + index * stride.
+  void scatter(uint32_t sram, const char* hbm, int64_t stride, uint32_t index, int64_t rows, int64_t bytes);
   void fill(rigi_operand dst, float value, int64_t rows, int64_t cols);
   /// Any instruction of the vector engine; the caller sets what it has besides.
   rigi_instr& vector(rigi_op op, rigi_operand dst, rigi_operand a, int64_t rows, int64_t cols);

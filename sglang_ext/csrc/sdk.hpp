@@ -37,8 +37,10 @@ bool in_bad_fork() noexcept;
 rigiStream_t native_stream(const c10::Stream& stream);
 rigiStream_t current_stream(c10::DeviceIndex device);
 
-/// Waits for everything submitted to a device, on whatever stream.
-inline void synchronize(c10::DeviceIndex device) { check(rigiDeviceSynchronize(device), "rigiDeviceSynchronize"); }
+/// Waits for everything submitted to a device, on whatever stream, or to one stream of it. Then throws what kernels found: a fault, or
+/// IndexError for indices from outside (bounds.hpp).
+void synchronize(c10::DeviceIndex device);
+void synchronize(c10::DeviceIndex device, rigiStream_t stream);
 
 /// Whether the calling thread's current stream of the device notes its work for a graph instead of running it.
 inline bool capturing(c10::DeviceIndex device) {

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <mutex>
 
-#include "sdk.hpp"
+#include "bounds.hpp"
 
 namespace rigi_torch {
 namespace {
@@ -101,6 +101,16 @@ rigiStream_t native_stream(const c10::Stream& stream) { return stream_handle(str
 
 rigiStream_t current_stream(c10::DeviceIndex device) { return stream_handle(device, t_stream_id[device]); }
 
+void synchronize(c10::DeviceIndex device) {
+  check(rigiDeviceSynchronize(device), "rigiDeviceSynchronize");
+  check_indices(device);
+}
+
+void synchronize(c10::DeviceIndex device, rigiStream_t stream) {
+  check(rigiStreamSynchronize(stream), "rigiStreamSynchronize");
+  check_indices(device);
+}
+
 namespace {
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
@@ -143,9 +153,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     check(status, "rigiStreamQuery");
     return true;
   }
-  void synchronizeStream(const c10::Stream& stream) const override {
-    check(rigiStreamSynchronize(native_stream(stream)), "rigiStreamSynchronize");
-  }
+  void synchronizeStream(const c10::Stream& stream) const override { synchronize(stream.device_index(), native_stream(stream)); }
   void synchronizeDevice(const c10::DeviceIndex device) const override { synchronize(resolve_device(device)); }
 
   void record(void** event, const c10::Stream& stream, const c10::DeviceIndex, const c10::EventFlag) const override {
@@ -167,7 +175,9 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     return true;
   }
   void synchronizeEvent(void* event) const override {
-    if (event) check(rigiEventSynchronize(native(event)), "rigiEventSynchronize");
+    if (!event) return;
+    check(rigiEventSynchronize(native(event)), "rigiEventSynchronize");
+    check_indices();
   }
   void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override {
     if (event) rigiEventDestroy(native(event));

@@ -4,6 +4,7 @@
 installed package. Only Python lives here; the native part is `sglang_ext/csrc`.
 """
 
+import atexit
 import warnings
 
 _done = False
@@ -17,17 +18,19 @@ def setup() -> None:
     if _done:
         return
     try:
-        import sglang_ext._C  # noqa: F401  registers allocator, guard, hooks and aten kernels
+        import sglang_ext._C  # registers allocator, guard, hooks and aten kernels
     except ImportError as error:
         raise ImportError(f"the torch device 'rigi' has no usable native part (sglang_ext._C): {error}. Run `make build`.") from error
     _done = True
+    atexit.register(sglang_ext._C.wait_for_autograd)
     torch.utils.rename_privateuse1_backend("rigi")
-    from sglang_ext.device import distributed, dlpack, inductor, losses, module, vision
+    from sglang_ext.device import distributed, dlpack, inductor, losses, module, printing, vision
 
     torch._register_device_module("rigi", module)
     torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
     dlpack.patch()
     losses.patch()
+    printing.patch()
     inductor.patch()
     vision.install()
     distributed.register()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sglang_ext.registry import Op
-from sglang_ext.shapes import Operand, Result
+from sglang_ext.shapes import Index, Operand, Result
 
 
 def embedding(ids: Tensor, table: Tensor) -> Tensor:
@@ -19,5 +19,6 @@ OPS = (
         (Operand("ids", (torch.int64,), ("t",)), Operand("table", (torch.bfloat16,), ("v", "h"))),
         embedding,
         (Result("y", torch.bfloat16, ("t", "h")),),
+        indices=(Index("ids", "v", "dimension 0 of 'table'"),),
     ),
 )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sglang_ext.registry import Op
-from sglang_ext.shapes import Operand
+from sglang_ext.shapes import Index, Operand
 
 BF16 = (torch.bfloat16,)
 
@@ -27,5 +27,6 @@ OPS = (
             Operand("v_cache", BF16, ("s", "width"), mutable=True),
         ),
         kv_write,
+        indices=(Index("slots", "s", "dimension 0 of the caches"),),
     ),
 )

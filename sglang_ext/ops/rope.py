@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sglang_ext.registry import Op
-from sglang_ext.shapes import Check, Operand, Scalar
+from sglang_ext.shapes import Check, Index, Operand, Scalar
 
 
 def rope(q: Tensor, k: Tensor, positions: Tensor, cos_sin: Tensor, head_dim: int) -> None:
@@ -35,6 +35,7 @@ OPS = (
         rope,
         scalars=(Scalar("head_dim", int, selects=True),),
         derived={"width": lambda s: s["heads"] * s["head_dim"], "kv_width": lambda s: s["kv_heads"] * s["head_dim"]},
+        indices=(Index("positions", "p", "dimension 0 of 'cos_sin'"),),
         checks=(
             Check(
                 lambda s: s["r"] % 2 == 0 and s["r"] <= s["head_dim"],

@@ -15,7 +15,7 @@ from benchmarks.timing.reference_schedule import compare, read_trace
 from benchmarks.timing.timed_device import TIMED, Device, Run
 
 HERE = Path(__file__).parent
-MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase", "peek"]}
+MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase", "peek", "follow"]}
 
 
 @pytest.fixture(scope="module")

@@ -85,13 +85,21 @@ void peek(rigi_core* c, const rigi_word* args) {
   core.store(hbm(args[1].ptr, 64), sram(1 << 16, 64, RIGI_I32), 1, 64);
 }
 
+// follow(table, out): copies the 64 bytes at the pointer that `table` holds.
+void follow(rigi_core* c, const rigi_word* args) {
+  Core core(c);
+  if (core.id() != 0) return;
+  core.load(sram(0, 64, RIGI_I32), hbm(core.scalar_load<uint64_t>(args[0].ptr), 64), 1, 64);
+  core.store(hbm(args[1].ptr, 64), sram(0, 64, RIGI_I32), 1, 64);
+}
+
 constexpr rigi_phase kAdd[] = {add}, kRotate[] = {rotate_send, rotate_store}, kSum[] = {sum}, kFaulty[] = {quiet, faulty},
-                     kChase[] = {chase}, kPeek[] = {peek};
+                     kChase[] = {chase}, kPeek[] = {peek}, kFollow[] = {follow};
 constexpr rigi_kernel_desc kKernels[] = {
-    {"add", 3, 2048, 1, kAdd},      {"rotate", 2, 2048, 2, kRotate}, {"sum", 2, 1024, 1, kSum},
-    {"faulty", 1, 128, 2, kFaulty}, {"chase", 3, 64, 1, kChase},     {"peek", 3, 66000, 1, kPeek},
+    {"add", 3, 2048, 1, kAdd},   {"rotate", 2, 2048, 2, kRotate}, {"sum", 2, 1024, 1, kSum},     {"faulty", 1, 128, 2, kFaulty},
+    {"chase", 3, 64, 1, kChase}, {"peek", 3, 66000, 1, kPeek},    {"follow", 2, 64, 1, kFollow},
 };
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) const rigi_module_desc rigi_module = {RIGI_ABI_VERSION, 6, kKernels};
+extern "C" __attribute__((visibility("default"))) const rigi_module_desc rigi_module = {RIGI_ABI_VERSION, 7, kKernels};

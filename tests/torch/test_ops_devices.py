@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
-import threading, torch, sglang_ext.device
+import threading, sdk_sim, torch, sglang_ext.device
+from sdk_sim import isa
 x, w = torch.randn(9, 64).bfloat16(), torch.randn(48, 64).bfloat16()
 want = torch.ops.rigi.linear(x, w)
 same = lambda got: (got.cpu().float() - want.float()).abs().max() <= 0.13
@@ -41,10 +42,18 @@ threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
 [t.join() for t in threads]
 assert not failures, failures
 
-# A fault on one chip leaves the other alone.
+# An index outside, or a fault, on one chip leaves the other alone.
+torch.ops.rigi.embedding(torch.tensor([1 << 30]).to("rigi:1"), w.to("rigi:1"))
+torch.rigi.synchronize("rigi:0")
 try:
-    torch.ops.rigi.embedding(torch.tensor([1 << 30]).to("rigi:1"), w.to("rigi:1"))
     torch.rigi.synchronize("rigi:1")
+    raise SystemExit("no error")
+except IndexError:
+    torch.rigi.synchronize("rigi:1")
+sdk_sim.launch_program([{0: [isa.fill(isa.sram(1, 64, isa.F32), 0.0, 1, 1)]}], stream=sdk_sim.Stream.default(1))
+try:
+    torch.rigi.synchronize("rigi:1")
+    raise SystemExit("no error")
 except torch.AcceleratorError:
     assert torch.rigi.device_error("rigi:1") and torch.rigi.device_error("rigi:0") is None
     assert same(torch.ops.rigi.linear(x.to("rigi:0"), w.to("rigi:0")))

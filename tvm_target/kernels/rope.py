@@ -2,7 +2,8 @@
 
 The two halves of every head come as two blocks, each padded to a line of SRAM, so any even rotary size works. Many tokens are rotated head
 by head, a token a row, with the token's own cosines and sines beside it; few tokens one by one, a head a row, with one row of
-cosines for all. Either way an element is two products, one sum and one rounding.
+cosines for all. Either way an element is two products, one sum and one rounding. A position outside the table takes its nearest row, and
+a record is left (see _indices).
 
 Source: Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding (2021).
 """
@@ -16,17 +17,20 @@ from tvm.script import tirx as T
 from tvm_target import dialect as R
 from tvm_target.package import KernelSpec
 
-CORES = 16
+from ._indices import CORES, LIMIT, WORDS, clamp, report
+
 LINE = 32  # bf16 elements in a line of 64 bytes; heads are padded to it
 # Elements of one half of all heads of a step's tokens. Few large steps: an instruction costs 16 cycles before its work.
 TILE = 65536
 TABLE = 8192  # elements of the cosines of a group of tokens; also of a product
 CHUNK = 4096  # positions at a time
+TOO_LONG = f"cos_sin must have 1 to {LIMIT} rows"
 TOO_WIDE = f"heads times half the rotary size, rounded up to {LINE}, must be at most {TABLE}"
 
 
 def rope() -> Any:
-    """q[t, heads * head_dim], k[t, kv_heads * head_dim] in place; positions i64[t]; cos_sin f32[p, r]: r/2 cosines, then r/2 sines."""
+    """q[t, heads * head_dim], k[t, kv_heads * head_dim] in place; positions i64[t]; cos_sin f32[p, r]: r/2 cosines, then r/2 sines;
+    records i32[2, 16, 4]."""
 
     @T.inline
     def rotate(a, b, cos, sin, P, bank, pitch, rows, cols):
@@ -70,7 +74,7 @@ def rope() -> Any:
         R.store(R.tile(X[r, half], pitch=D), R.tile(B[s, at], pitch=hp), rows, half)
 
     @T.prim_func
-    def kernel(q: T.handle, k: T.handle, positions: T.handle, cos_sin: T.handle, D: T.int64):
+    def kernel(q: T.handle, k: T.handle, positions: T.handle, cos_sin: T.handle, records: T.handle, D: T.int64):
         t = T.int64()
         qw = T.int64()
         kw = T.int64()
@@ -80,11 +84,14 @@ def rope() -> Any:
         K = T.match_buffer(k, (t, kw), "bfloat16")
         Positions = T.match_buffer(positions, (t,), "int64")
         Table = T.match_buffer(cos_sin, (p, rotary), "float32")
+        Records = T.match_buffer(records, (2, CORES, WORDS), "int32")
         assert D > 0 and qw % D == 0 and kw % D == 0, "the width of q or k is no multiple of head_dim"
         assert rotary > 0 and rotary % 2 == 0 and rotary <= D, "cos_sin must have an even number of columns, up to head_dim"
+        assert p > 0 and p <= LIMIT, TOO_LONG
         assert T.max(qw, kw) // D * ((rotary // 2 + LINE - 1) // LINE * LINE) <= TABLE, TOO_WIDE
         core = T.launch_thread("blockIdx.x", CORES)
-        Words = T.alloc_buffer((CHUNK, 2), "int32", scope="shared.sram")
+        Words = T.alloc_buffer((CHUNK, WORDS), "int32", scope="shared.sram")
+        Halves = T.alloc_buffer((2, CHUNK), "int32", scope="shared.sram")
         Index = T.alloc_buffer((CHUNK // 16, 16), "int32", scope="shared.sram")
         Cs = T.alloc_buffer((2, TABLE), "float32", scope="shared.sram")
         Sn = T.alloc_buffer((2, TABLE), "float32", scope="shared.sram")
@@ -104,8 +111,7 @@ def rope() -> Any:
         for chunk in T.serial(0, (mine + CHUNK - 1) // CHUNK):
             c0: T.let[T.int64] = first + chunk * CHUNK
             n: T.let[T.int64] = T.min(T.int64(CHUNK), mine - chunk * CHUNK)
-            R.load(Words[0, 0], R.tile(Positions[c0], dtype="int32"), 1, 2 * n)
-            R.copy(R.tile(Index[0, 0], pitch=1), Words[0, 0], n, 1)
+            clamp(Positions, c0, Words, Index, n, p)
             for j in T.serial(0, (n + group - 1) // group):
                 g: T.let[T.int64] = j % 2
                 gn: T.let[T.int64] = T.min(group, n - j * group)
@@ -129,6 +135,7 @@ def rope() -> Any:
                         rotate_heads(A, B, s, at, hk, Cs, Sn, g, i * step, P, m, half, hp, False)
                     write(A, B, s, T.int64(0), Q, r, m * hq, D, half, hp)
                     write(A, B, s, at, K, r, m * hk, D, half, hp)
+            report(Records, core, Words, Index, Halves, n)
 
     return kernel
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from tvm import relax
 from tvm.ir import prim
 
@@ -156,15 +157,16 @@ def _pair(graph: Graph, first: Rotation, second: Rotation) -> Plan:
     batch, length, heads, width = shape(first.source)
     kv_heads = shape(second.source)[2]
     known = {"heads": heads, "kv_heads": kv_heads, "width": heads * width, "kv_width": kv_heads * width, "r": width}
+    tokens = product([batch, length])
     kernels = choices(graph, "rope", known) if all(isinstance(n, int) for n in known.values()) else None
     if kernels is None:
         return {}
-    tokens = product([batch, length])
 
     def rotated(emitter: Emitter) -> Expr:
         table, positions = emitter.once(("rope", *first.key), lambda: _angles(emitter, first, tokens, width))
         flat = [emitter.shaped(x.source, [tokens, n * width]) for x, n in ((first, heads), (second, kv_heads))]
-        return emitter.kernel_in_place(kernels, [*flat, positions, table], [0, 1], D=width)
+        records = relax.const(np.zeros((2, 16, 4), np.int32))  # of positions outside the table; these are all inside
+        return emitter.kernel_in_place(kernels, [*flat, positions, table, records], [0, 1], D=width)
 
     def result(rotation: Rotation, index: int) -> Emit:
         def emit(emitter: Emitter) -> Expr:

@@ -38,7 +38,7 @@ KernelProgram::KernelProgram(std::shared_ptr<Kernel> kernel, const Device& devic
 
 void LaunchCommand::describe(rigiGraphNode& node) const {
   node.kind = RIGI_NODE_KERNEL;
-  node.num_args = program_->num_args();
+  node.num_args = program_->arguments() != nullptr ? program_->arguments()->size() : 0;
   std::snprintf(node.name, sizeof(node.name), "%s", program_->name());
 }
 

@@ -49,7 +49,7 @@ class KernelProgram final : public Program {
   KernelProgram(std::shared_ptr<Kernel> kernel, const Device& device, const rigiArg* args, size_t num_args);
   const char* name() const override { return kernel_->description->name; }
   uint32_t phases() const override { return kernel_->description->num_phases; }
-  size_t num_args() const override { return args_.size(); }
+  const std::vector<rigi_word>* arguments() const override { return &args_; }
   void run(uint32_t phase, rigi_core* core) const override { kernel_->description->phases[phase](core, args_.data()); }
   const std::shared_ptr<Kernel>& kernel() const { return kernel_; }
 

@@ -73,7 +73,7 @@ void Cores::run(const Program& program, Schedule* schedule, bool data, Checker* 
   program_ = &program;
   data_ = data;
   const bool poisoned = std::exchange(poisoned_, checker != nullptr);
-  if (checker != nullptr) checker->begin(program.name(), states_.data(), sequence, !poisoned);
+  if (checker != nullptr) checker->begin(program.name(), program.arguments(), states_.data(), sequence, !poisoned);
   const uint32_t phases = program.phases();
   bool faulted = false;
   for (phase_ = 0; phase_ < phases && !faulted; ++phase_) {

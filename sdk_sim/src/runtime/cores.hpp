@@ -22,7 +22,8 @@ class Program {
   virtual ~Program() = default;
   virtual const char* name() const = 0;
   virtual uint32_t phases() const = 0;
-  virtual size_t num_args() const { return 0; }
+  /// Of a kernel; null for instructions as data.
+  virtual const std::vector<rigi_word>* arguments() const { return nullptr; }
   /// Issues the instructions of one core. Called from several threads for different cores.
   virtual void run(uint32_t phase, rigi_core* core) const = 0;
 

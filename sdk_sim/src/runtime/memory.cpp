@@ -25,9 +25,10 @@ HbmRange Memory::range() {
 void* Memory::allocate(uint64_t bytes, uint64_t done) {
   const std::lock_guard lock(mutex_);
   start();
-  // In strict mode a gap between neighbours, so that a step past the end does not end in the next allocation.
+  // In strict mode a guard zone between neighbours, so that a step past the end, or a row, does not end in the next allocation.
   const bool watched = watching();
-  std::optional<uint64_t> offset = allocator_->allocate(bytes, watched ? Allocator::kGranule : 0, watched);
+  const uint64_t guard = watched ? std::clamp(bytes, kLeastGuard, kMostGuard) : 0;
+  std::optional<uint64_t> offset = allocator_->allocate(bytes, guard, watched);
   if (!offset && watched) {
     evict(0, done);
     offset = allocator_->allocate(bytes, 0, watched);

@@ -81,6 +81,7 @@ class Memory {
   static constexpr uint64_t kPurgeBlock = uint64_t{1} << 20;
 
   static constexpr uint64_t kQuarantine = uint64_t{1} << 30;
+  static constexpr uint64_t kLeastGuard = uint64_t{4} << 10, kMostGuard = uint64_t{1} << 20;
   struct Held {
     uint64_t offset, bytes, sequence;
   };

@@ -25,7 +25,11 @@ void Queue::refuse_in_work() {
 
 void Queue::throw_fault() const {
   const std::lock_guard lock(mutex_);
-  throw Error(RIGI_ERROR_KERNEL_FAULT, fault_ + " (device " + std::to_string(device_) + " refuses work until rigiDeviceReset)");
+  const uint64_t since = submitted() - fault_sequence_;
+  throw Error(RIGI_ERROR_KERNEL_FAULT, "an earlier launch faulted: " + fault_ + " (" +
+                                           (since == 0 ? "the last work" : std::to_string(since) + " pieces of work before the last") +
+                                           " submitted to device " + std::to_string(device_) +
+                                           ", which refuses work until rigiDeviceReset)");
 }
 
 uint64_t Queue::push(std::unique_ptr<Work> work, unsigned how) {
@@ -98,6 +102,7 @@ void Queue::execute(Work& work, uint64_t sequence, bool always) {
   const std::lock_guard lock(mutex_);
   if (faulted_.load(std::memory_order_relaxed)) return;
   fault_ = text;
+  fault_sequence_ = sequence;
   log(Log::Failures, "device %d faulted: %s", device_, text.c_str());
   faulted_.store(true, std::memory_order_release);
 }

@@ -108,7 +108,8 @@ class Queue {
   std::atomic<uint64_t> awaited_{UINT64_MAX};  // the smallest sequence somebody sleeps for
   std::atomic<uint64_t> skip_until_{0};
   std::atomic<bool> faulted_{false};
-  std::string fault_;  // under mutex_
+  std::string fault_;            // under mutex_
+  uint64_t fault_sequence_ = 0;  // of the work that made it, under mutex_
 };
 
 }  // namespace rigi

@@ -47,6 +47,13 @@ void each_row(const Span& span, Visit&& visit) {
   for (uint32_t r = 0; r < span.rows; ++r) visit(span.addr + r * span.stride, span.addr + r * span.stride + span.row_bytes);
 }
 
+// A number that the sequencer reads may be a pointer.
+void note_pointer(std::vector<uint64_t>& pointers, const void* from) {
+  uint64_t value;
+  std::memcpy(&value, from, sizeof(value));
+  if (value != 0 && (pointers.empty() || pointers.back() != value)) pointers.push_back(value);
+}
+
 HbmUse block_use(const Site& site, HbmUse::Kind kind, const rigi_instr& i) {
   const uint64_t stride = i.rows == 1 ? i.cols : static_cast<uint64_t>(i.hbm_stride < 0 ? -i.hbm_stride : i.hbm_stride);
   const uint64_t first = i.rows > 1 && i.hbm_stride < 0 ? i.hbm - (i.rows - 1) * stride : i.hbm;
@@ -60,9 +67,13 @@ Checker::Checker(const Chip& chip, Memory& memory, Findings& findings)
   for (Core& core : cores_) core.written = std::make_unique<Bits>(chip.sram_bytes, "shadow of a scratchpad");
 }
 
-void Checker::begin(const char* kernel, CoreState* cores, uint64_t sequence, bool all) {
+void Checker::begin(const char* kernel, const std::vector<rigi_word>* arguments, CoreState* cores, uint64_t sequence, bool all) {
   constexpr int kNan = 0xff;  // in every float type, and no index
   kernel_ = kernel;
+  const auto points = [&](const rigi_word& word) {
+    return memory_.contains(reinterpret_cast<const void*>(word.ptr)) && memory_.live(word.ptr, sequence).has_value();
+  };
+  arguments_ = arguments != nullptr && std::any_of(arguments->begin(), arguments->end(), points) ? arguments : nullptr;
   states_ = cores;
   sequence_ = sequence;
   for (uint32_t c = 0; c < cores_.size(); ++c) {
@@ -74,6 +85,7 @@ void Checker::begin(const char* kernel, CoreState* cores, uint64_t sequence, boo
     core.findings.clear();
     core.found = 0;
     core.block = {0, 0, 0, false};
+    core.pointers.clear();
     for (auto& list : core.multicasts) list.clear();
   }
 }
@@ -123,13 +135,16 @@ void Checker::instruction(const Site& site, const rigi_instr& i) {
 }
 
 void Checker::scalar_load(const Site& site, uint64_t hbm, uint32_t bytes) {
-  use_hbm(cores_[site.core], {hbm, bytes, 1, bytes, HbmUse::Load, site}, "scalar");
+  Core& core = cores_[site.core];
+  use_hbm(core, {hbm, bytes, 1, bytes, HbmUse::Load, site}, "scalar");
+  if (bytes == sizeof(uint64_t)) note_pointer(core.pointers, reinterpret_cast<const void*>(hbm));
 }
 
 void Checker::scalar_read(const Site& site, uint32_t sram, uint32_t bytes) {
   Core& core = cores_[site.core];
   const Span span{sram, bytes, 1, bytes};
   read_sram(site, core, span, "scalar", false);
+  if (bytes == sizeof(uint64_t)) note_pointer(core.pointers, states_[site.core].sram + sram);
   core.log.sram.try_emplace(span, CoreLog::OwnUse{site, false});
 }
 
@@ -185,23 +200,49 @@ bool Checker::inside(Core& core, uint64_t address, uint64_t bytes) {
     const std::optional<Memory::Block> block = memory_.live(address, sequence_);
     if (!block) return false;
     core.block = *block;
+    core.given = given(core, *block);
   }
   return bytes <= core.block.bytes - (address - core.block.address);
 }
 
+bool Checker::given(const Core& core, const Memory::Block& block) const {
+  if (arguments_ == nullptr) return true;
+  const auto within = [&](uint64_t pointer) { return pointer - block.address < block.bytes; };
+  return std::any_of(arguments_->begin(), arguments_->end(), [&](const rigi_word& word) { return within(word.ptr); }) ||
+         std::any_of(core.pointers.begin(), core.pointers.end(), within);
+}
+
+void Checker::require_given(const Core& core, uint64_t address, uint64_t bytes, const char* operand) const {
+  if (core.given) return;
+  throw Fault("the " + std::to_string(bytes) + " bytes at HBM address " + hex(address) + " lie in " + memory_.place(address) +
+                  ", into which no argument of the kernel points: the address left the memory that it was made from",
+              "out_of_bounds", operand);
+}
+
+// The rows of a gather or scatter belong to the allocation that they are counted from, as elements to an array.
 void Checker::use_hbm(const Site& site, Core& core, HbmUse::Kind kind, const rigi_instr& i) {
   if (i.op != RIGI_GATHER && i.op != RIGI_SCATTER) return use_hbm(core, block_use(site, kind, i), "hbm");
+  if (!inside(core, i.hbm, 1)) {
+    const auto [what, where] = memory_.misplaced(i.hbm, 1, sequence_);
+    throw Fault("row 0 of what is indexed, at HBM address " + hex(i.hbm) + ", would " + where, what, "hbm");
+  }
+  require_given(core, i.hbm, 1, "hbm");
+  const Memory::Block array = core.block;
   const uint8_t* index = states_[site.core].sram + (i.op == RIGI_GATHER ? i.a.addr : i.b.addr);
   for (uint32_t r = 0; r < i.rows; ++r) {
     int32_t at;
     std::memcpy(&at, index + size_t{4} * r, 4);
     if (at < 0) return;  // execute() refuses it
     const uint64_t address = i.hbm + static_cast<uint64_t>(int64_t{at} * i.hbm_stride);
-    if (!inside(core, address, i.cols)) {
+    if (!inside(core, address, i.cols) || core.block.address != array.address) {
+      const auto row = "row " + std::to_string(r) + ", by index " + std::to_string(at) + ": the " + std::to_string(i.cols) +
+                       " bytes at HBM address " + hex(address) + " ";
+      if (inside(core, address, i.cols)) {
+        throw Fault(row + "lie in " + memory_.place(address) + ", but rows are counted from " + memory_.place(i.hbm), "out_of_bounds",
+                    "hbm");
+      }
       const auto [what, where] = memory_.misplaced(address, i.cols, sequence_);
-      throw Fault("row " + std::to_string(r) + ", by index " + std::to_string(at) + ": the " + std::to_string(i.cols) +
-                      " bytes at HBM address " + hex(address) + " " + where,
-                  what, "hbm");
+      throw Fault(row + where, what, "hbm");
     }
     use_hbm(core, {address, i.cols, 1, i.cols, kind, site}, "hbm");
   }
@@ -209,9 +250,11 @@ void Checker::use_hbm(const Site& site, Core& core, HbmUse::Kind kind, const rig
 
 void Checker::use_hbm(Core& core, const HbmUse& use, const char* operand) {
   // Mostly one allocation holds the whole block; otherwise each of its pieces must lie in one.
-  if (!inside(core, use.addr, use.end() - use.addr)) {
+  if (inside(core, use.addr, use.end() - use.addr)) {
+    require_given(core, use.addr, use.end() - use.addr, operand);
+  } else {
     use.each_piece([&](uint64_t lo, uint64_t hi) {
-      if (inside(core, lo, hi - lo)) return;
+      if (inside(core, lo, hi - lo)) return require_given(core, lo, hi - lo, operand);
       const auto [what, where] = memory_.misplaced(lo, hi - lo, sequence_);
       throw Fault((use.solid() ? "the " : "one of " + std::to_string(use.rows) + " rows: the ") + std::to_string(hi - lo) +
                       " bytes at HBM address " + hex(lo) + " " + where,

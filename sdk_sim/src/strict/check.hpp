@@ -11,6 +11,7 @@
 #include "bits.hpp"
 #include "findings.hpp"
 #include "race.hpp"
+#include "rigi_kernel.h"
 
 namespace rigi {
 
@@ -20,8 +21,10 @@ class Checker {
  public:
   Checker(const Chip& chip, Memory& memory, Findings& findings);
 
-  /// `sequence` is the launch's in its device's queue. Fills the scratchpads with NaN; if `all`, not only what the last launch wrote.
-  void begin(const char* kernel, CoreState* cores, uint64_t sequence, bool all);
+  /// `sequence` is the launch's in its device's queue. A kernel may use the allocations that its `arguments` point into; instructions as
+  /// data (null) and kernels that are given no memory bring their own addresses and may use all. Fills the scratchpads with NaN; if `all`,
+  /// not only what the last launch wrote.
+  void begin(const char* kernel, const std::vector<rigi_word>* arguments, CoreState* cores, uint64_t sequence, bool all);
   /// A validated instruction that is about to be carried out. Throws Fault if it must not be.
   void instruction(const Site& site, const rigi_instr& instr);
   void scalar_load(const Site& site, uint64_t hbm, uint32_t bytes);
@@ -49,6 +52,8 @@ class Checker {
     std::vector<Finding> findings;
     size_t found = 0;  // more than findings.size() once that is full
     Memory::Block block{0, 0, 0, false};  // the allocation used last
+    bool given = true;                    // whether the kernel may use that one
+    std::vector<uint64_t> pointers;       // that the sequencer has read
     std::vector<Multicast> multicasts[3];
   };
   static constexpr size_t kMost = 100;  // findings of a launch
@@ -60,6 +65,8 @@ class Checker {
   void use_hbm(const Site& site, Core& core, HbmUse::Kind kind, const rigi_instr& i);
   void use_hbm(Core& core, const HbmUse& use, const char* operand);
   bool inside(Core& core, uint64_t address, uint64_t bytes);
+  bool given(const Core& core, const Memory::Block& block) const;
+  void require_given(const Core& core, uint64_t address, uint64_t bytes, const char* operand) const;
   void check_written(Core& core, const HbmUse& use, const char* operand);
   void report_races();
   void check_multicasts(bool complete);
@@ -71,6 +78,7 @@ class Checker {
   std::vector<Core> cores_;
   CoreState* states_ = nullptr;
   std::string kernel_;
+  const std::vector<rigi_word>* arguments_ = nullptr;  // null if all memory may be used
   uint64_t sequence_ = 0;
 };
 
