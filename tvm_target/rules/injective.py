@@ -92,8 +92,10 @@ def pieces(stage: Stage, kernel: Kernel) -> list[Stage]:
             done.append(now)
             continue
         axis, place, test, above = cut
-        low = kernel.emitter.simplified(least(most(place, 0), axis.extent))
+        low = _between(place, axis.extent, kernel)
         for start, extent, holds in ((low, axis.extent - low, above), (integer(0), low, not above)):
+            if constant(kernel.emitter.simplified(extent)) == 0:
+                continue
             known = now.map(lambda e: rewrite(e, lambda x: _settled(x, test, holds)))  # noqa: B023
             part = Axis(tirx.Var(axis.var.name, "int64"), extent)
             axes = [part if a is axis else a for a in now.axes]
@@ -101,6 +103,15 @@ def pieces(stage: Stage, kernel: Kernel) -> list[Stage]:
             bind(moved, kernel.emitter.analyzer)
             waiting.append(_decided(simplified(moved, kernel.emitter.analyzer), kernel))
     return done
+
+
+def _between(place: Any, extent: Any, kernel: Kernel) -> Any:
+    """A place cut to [0, extent], said as simply as what is known of the sizes allows."""
+    prove = kernel.emitter.analyzer.can_prove
+    if prove(place >= extent):
+        return extent
+    place = place if prove(place >= 0) else most(place, 0)
+    return kernel.emitter.simplified(place if prove(place <= extent) else least(place, extent))
 
 
 def _settled(e: Any, test: Any, holds: bool) -> Any:
@@ -120,7 +131,8 @@ def _cut(stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bool] | None:
 
 
 def _change(test: Any, stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bool] | None:
-    """Where along one axis a comparison changes: the axis, the place, the comparison, and whether it holds from there on."""
+    """Where along one axis a comparison changes (perhaps before its first or after its last point): the axis, the place, the comparison,
+    and whether it holds from there on."""
     if find(test, TensorLoad) or not str(test.a.ty).startswith("int"):
         return None
     used = [a for a in stage.axes if any(v.same_as(a.var) for v in find(test, Var))]
@@ -135,11 +147,7 @@ def _change(test: Any, stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bo
     strict = isinstance(test, (prim.LT, prim.GE))  # these change at zero, the others one further on
     place = -rest if sign == 1 else rest
     place = place + (0 if strict else 1) if sign == 1 else place + (1 if strict else 0)
-    place = kernel.emitter.simplified(place)
-    prove = kernel.emitter.analyzer.can_prove
-    if prove(place <= 0) or prove(place >= used[0].extent):
-        return None
-    return used[0], place, test, isinstance(test, (prim.GT, prim.GE)) == (sign == 1)
+    return used[0], kernel.emitter.simplified(place), test, isinstance(test, (prim.GT, prim.GE)) == (sign == 1)
 
 
 def _decided(stage: Stage, kernel: Kernel) -> Stage:

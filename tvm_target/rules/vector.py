@@ -6,6 +6,9 @@ Floats are computed in fp32, except that an expression of a 16-bit type is round
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,14 +72,31 @@ def _repeated(e: Any, axes: list[Any]) -> set[int]:
     return again
 
 
+@dataclass(frozen=True)
+class Guard:
+    """A branch of a selection: its condition, whether it is the branch where that holds, and the condition's value on the frame."""
+
+    test: Any
+    holds: bool
+    value: Value
+
+    def same(self, other: Guard) -> bool:
+        return self.holds == other.holds and tvm_ffi.structural_equal(self.test, other.test)
+
+
 class Vectors:
-    """Evaluates expressions on a frame. `load(node, guarded)` brings a TensorLoad in; its results are kept."""
+    """Evaluates expressions on a frame. `load(vectors, node)` brings a TensorLoad in; its results are kept.
+
+    Both branches of a selection are computed for every point, but an element that the condition excludes may have no address: `load` masks
+    the index (`masked`), unless the access is inside its buffer for all points. What was loaded by a masked index is kept for uses under
+    the same conditions only."""
 
     def __init__(self, frame: Frame, load: Any):
         self.frame = frame
         self._load = load
-        self._guards = 0
-        self._loaded: list[tuple[Any, Value]] = []
+        self._guards: list[Guard] = []
+        self._masks = 0  # how many values so far hold for a part of the points only
+        self._loaded: list[tuple[Any, Value, tuple[Guard, ...]]] = []
         self._iotas: dict[str, Value] = {}
         self._repeated: set[int] | None = None
 
@@ -133,7 +153,7 @@ class Vectors:
 
     def release(self, keep: Value | None = None) -> None:
         """Gives back what was kept for this frame, but for one value."""
-        for value in [*(v for _, v in self._loaded), *self._iotas.values()]:
+        for value in [*(v for _, v, _ in self._loaded), *self._iotas.values()]:
             if value.shape != "imm" and (keep is None or not value.at.same_as(keep.at)):
                 self.frame.sram.give(value.at)
         self._loaded, self._iotas = [], {}
@@ -166,14 +186,26 @@ class Vectors:
 
     def _once(self, e: Any) -> Value:
         """A part of an expression that stands in it several times: computed at the first, kept for the others."""
-        for known, value in self._loaded:
-            if tvm_ffi.structural_equal(known, e):
-                return value
+        known = self._known(e)
+        if known is not None:
+            return known
+        before = self._masks
         value = self._computed(e, dtype_of(e))
         if value.shape == "imm" or not value.own:
             return value
-        self.give(e, value)
-        return self._loaded[-1][1]
+        return self._keep(e, value, before)
+
+    def _known(self, e: Any) -> Value | None:
+        for known, value, under in self._loaded:
+            if all(any(g.same(now) for now in self._guards) for g in under) and tvm_ffi.structural_equal(known, e):
+                self._masks += bool(under)
+                return value
+        return None
+
+    def _keep(self, e: Any, value: Value, masks_before: int) -> Value:
+        kept = Value(value.shape, value.at, value.dtype)
+        self._loaded.append((e, kept, tuple(self._guards) if self._masks > masks_before else ()))
+        return kept
 
     def _computed(self, e: Any, dtype: str) -> Value:
         if isinstance(e, Var):
@@ -185,6 +217,11 @@ class Vectors:
         formula = patterns.activation(e)
         if formula is not None:
             return self.cast(self.act(formula[0], self(formula[1])), stored(dtype))
+        if isinstance(e, (prim.And, prim.Or)):
+            a = self(e.a)
+            with self._under(e.a, isinstance(e, prim.And), a):
+                b = self(e.b)
+            return self.emit(_BINARY[type(e)], stored(dtype), a, b)
         if type(e) in _BINARY:
             return self.emit(_BINARY[type(e)], stored(dtype), self(e.a), self(e.b))
         if type(e) in _COMPARE:
@@ -224,17 +261,15 @@ class Vectors:
         return self._iotas[shape]
 
     def _element(self, e: TensorLoad) -> Value:
-        for known, value in self._loaded:
-            if tvm_ffi.structural_equal(known, e):
-                return value
-        value = self._load(self, e, self._guards > 0)
-        value = Value(value.shape, value.at, value.dtype)
-        self._loaded.append((e, value))
-        return value
+        known = self._known(e)
+        if known is not None:
+            return known
+        before = self._masks
+        return self._keep(e, self._load(self, e), before)
 
     def give(self, e: TensorLoad, value: Value) -> None:
         """Lets an element be a value that is here already; it belongs to this evaluation from now on."""
-        self._loaded.append((e, Value(value.shape, value.at, value.dtype)))
+        self._keep(e, value, self._masks)
 
     def _cast(self, e: prim.Cast) -> Value:
         to, source = dtype_of(e), dtype_of(e.value)
@@ -271,17 +306,38 @@ class Vectors:
             return self.emit(R.mul, stored(dtype), self(e.a), by)
         return self.cast(functions.divided(self, self(e.a), by, True, quotient=isinstance(e, prim.RShift)), stored(dtype))
 
-    def _select(self, condition: Any, yes: Any, no: Any, dtype: str, guarded: bool = False) -> Value:
+    def _select(self, condition: Any, yes: Any, no: Any, dtype: str) -> Value:
         test = self(condition)
-        self._guards += guarded
-        a, b = self(yes), self(no)
-        self._guards -= guarded
+        with self._under(condition, True, test):
+            a = self(yes)
+        with self._under(condition, False, test):
+            b = self(no)
         return self.emit(R.select, stored(dtype), test, a, b)
+
+    # ---- guards
+    @contextmanager
+    def _under(self, condition: Any, holds: bool, test: Value) -> Iterator[None]:
+        self._guards.append(Guard(condition, holds, Value(test.shape, test.at, test.dtype)))
+        yield
+        self._guards.pop()
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """The conditions under which the current part of the expression counts, outermost first."""
+        return tuple(self._guards)
+
+    def masked(self, index: Value) -> Value:
+        """An index that is 0 where a condition around it excludes the point."""
+        self._masks += 1
+        for guard in self._guards:
+            choice = (index, self.imm(0, "int32")) if guard.holds else (self.imm(0, "int32"), index)
+            index = self.emit(R.select, "int32", guard.value, *choice)
+        return index
 
     def _call(self, e: Call, dtype: str) -> Value:
         name = e.op.name.rsplit(".", 1)[-1]
         if name == "if_then_else":
-            return self._select(e.args[0], e.args[1], e.args[2], dtype, guarded=True)
+            return self._select(e.args[0], e.args[1], e.args[2], dtype)
         if name == "likely":
             return self(e.args[0])
         if name in functions.LOGICAL and dtype == "bool":
