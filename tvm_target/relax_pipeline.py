@@ -24,6 +24,7 @@ from tvm.ir import Call, Op
 from tvm.ir.transform import Pass
 from tvm.s_tir import SBlock, SBlockRealize
 
+from .branch_storage import branch_storage
 from .legalize import LEGALIZE_MAP
 from .offload import offload
 from .pipeline import is_generic, is_rigi
@@ -130,6 +131,7 @@ def finalize_passes(target: Any) -> list[Pass]:
     t = relax.transform
     return [
         t.StaticPlanBlockMemory(),
+        branch_storage,
         t.LowerAllocTensor(),
         t.KillAfterLastUse(),
         t.LowerRuntimeBuiltin(),
