@@ -31,7 +31,7 @@ class OneIf:
 class Nested:
     @R.function
     def main(p: R.Tensor((), "bool"), q: R.Tensor((), "bool"), x: R.Tensor((4, "n"), "float32")) -> R.Tensor((4, "n"), "float32"):
-        n = T.int64()  # noqa: F841
+        n = T.int64()
         a = R.abs(x)
         if p:
             y = R.negative(a)
