@@ -1,5 +1,6 @@
 """Sorts, scans, scatters and searches of Relax on the chip, against NumPy: one compilation for all sizes, no element loops."""
 
+import itertools
 import json
 from collections.abc import Callable
 
@@ -282,6 +283,21 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     shared = np.prod(np.maximum(high - low, 0))
     return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
+
+
+def test_dynamic_strided_slice_takes_what_numpy_takes():
+    run = compiled(lambda *args: op.dynamic_strided_slice(*args), [("n",), (1,), (1,), (1,)], ["float32", "int64", "int64", "int64"])
+    x = np.arange(8, dtype=np.float32)
+    ends = (-20, -9, -8, -3, 0, 2, 5, 7, 8, 12)
+    for begin, end, step in itertools.product(ends, ends, (-9, -3, -1, 1, 2, 9)):
+        got = run(x, *(np.array([k]) for k in (begin, end, step)))
+        np.testing.assert_array_equal(got, x[begin:end:step], err_msg=f"{begin}:{end}:{step}")
+    assert run(x[:0], *(np.array([k]) for k in (0, 5, 1))).shape == (0,)
+    run = compiled(lambda *args: op.dynamic_strided_slice(*args), [("m", 5, "n"), (3,), (3,), (3,)], ["int64", "int64", "int64", "int64"])
+    y = sample((4, 5, 6), "int64")
+    for begin, end, step in ([(9, -2, 1), (-9, 1, 5), (-1, 1, 2)], [(0, 0, 0), (4, 9, 6), (1, 2, 3)], [(0, 4, 0), (4, 2, 6), (1, 1, 1)]):
+        want = y[tuple(slice(*k) for k in zip(begin, end, step))]
+        np.testing.assert_array_equal(run(y, np.array(begin), np.array(end), np.array(step)), want)
 
 
 def test_results_of_the_host_are_on_the_device():
