@@ -1,8 +1,7 @@
 """The host's C++ compiler, for kernels: found through $CXX or on PATH, its results cached by what went in.
 
-Cache: `$RIGI_CACHE` or `~/.cache/rigi`, one file an object, named by the hash of all that went in (source, headers, compiler, flags) and sealed
-with its own.
-what it holds.
+Cache: `$RIGI_CACHE` or `~/.cache/rigi`, one file an object, named by the hash of all that went in (source, headers, compiler, flags) and
+sealed with its own.
 """
 
 from __future__ import annotations

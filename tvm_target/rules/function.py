@@ -52,11 +52,13 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
     name = name or str(func.attrs.get("global_symbol", "function"))
     func = compact_parameters(func)
     allocated, stmts = _parts(func.body)
+    parts = fuse([_read(stmt) for stmt in stmts], allocated)
     limit, choice = chip().sram_bytes, 0
     while True:
-        sizes = SIZES[choice]
-        made = _kernel(func, name, allocated, stmts, sizes, fused=True) or _kernel(func, name, allocated, stmts, sizes, fused=False)
-        assert made is not None
+        made = _kernel(func, name, allocated, parts, SIZES[choice], fused=len(parts) < len(stmts))
+        if made is None:
+            parts = [_read(stmt) for stmt in stmts]
+            continue
         body, needed, loops = made
         room = limit // 2 if loops else limit
         if needed <= room or choice == len(SIZES) - 1:
@@ -84,9 +86,10 @@ def _parts(body: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _kernel(
-    func: tirx.PrimFunc, name: str, allocated: list[Any], stmts: list[Any], sizes: dict[str, int], fused: bool
+    func: tirx.PrimFunc, name: str, allocated: list[Any], parts: list[Part], sizes: dict[str, int], fused: bool
 ) -> tuple[Any, int, bool] | None:
-    """The body, the bytes of SRAM that tiles take, and whether there are element loops. None if that needs stages as they were written."""
+    """The body, the bytes of SRAM that tiles take, and whether there are element loops. None if a part is for the sequencer, which runs
+    statements as they were written, and parts are fused."""
     analyzer = tvm.sym.Analyzer()
     for size in _sizes(func):
         analyzer.bind(size, tvm.ir.Range(0, 1 << 40))
@@ -94,15 +97,13 @@ def _kernel(
     analyzer.bind(core, tvm.ir.Range(0, CORES))
     emitter = Emitter(analyzer)
     kernel = Kernel(emitter, Sram(sizes), prim.Cast("int64", core))
-    parts = [_read(stmt) for stmt in stmts]
-    parts = fuse(parts, allocated) if fused else parts
     checks: list[Any] = []
     loops = False
     for number, part in enumerate(parts):
         if number:
             emitter.add(R.barrier())
         if not _by_tiles(part, kernel):
-            if fused and len(parts) < len(stmts):
+            if fused:
                 return None
             loops = True
             done = sequencer.lower(part.stmt, core, name, chip().sram_bytes // 2 // len(parts))
