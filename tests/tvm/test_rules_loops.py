@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tvm.script import tirx as T
 
 import sdk_sim
 from tvm_target import testing
+from tvm_target.rules import ElementLoopsWarning
 
 X = np.random.default_rng(5).integers(-50, 50, (16, 16)).astype(np.float32)
 
@@ -120,3 +122,23 @@ def test_workspaces_of_a_function_without_tensors_are_on_the_chip() -> None:
         module["number"](n)
     tvm.device("ext_dev", 0).sync()
     assert {name: found["launches"] for name, found in testing.statistics()["kernels"].items()} == {"workspaces": 1, "number": 3}
+
+
+@T.prim_func
+def unpacked(packed: T.Buffer((16, 16), "uint32"), y: T.Buffer((16, 128), "float32")):
+    for i, j in T.grid(16, 128):
+        y[i, j] = T.Cast("float32", (packed[i, j // 8] >> T.Cast("uint32", j % 8 * 4)) & T.uint32(15))
+
+
+def test_who_compiles_element_loops_is_told_where_and_why(compile_kernel: Any) -> None:
+    with pytest.warns(ElementLoopsWarning) as warned:
+        compile_kernel(unpacked)
+    (text,) = [str(w.message) for w in warned]
+    assert text.startswith("function kernel runs element by element") and "y: no instructions for RShift of uint32" in text
+    assert "write that as loops that the rules know" in text
+
+
+def test_who_compiles_for_the_engines_is_not_warned(compile_kernel: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ElementLoopsWarning)
+        compile_kernel(moving_window)

@@ -137,6 +137,23 @@ def test_operators_that_cannot_be_compiled_are_named() -> None:
     assert text.startswith("function main: the operator relax.nn.attention_var_len(") and "not supported" in text
 
 
+def test_a_concatenation_of_many_results_is_one_kernel_of_copies() -> None:
+    parts = 70  # more than a launch's usual arguments
+    builder = relax.BlockBuilder()
+    given = [relax.Var(f"x{k}", relax.TensorType((1, 64), "float32")) for k in range(parts)]
+    with builder.function("main", given):
+        with builder.dataflow():
+            joined = builder.emit_output(relax.op.concat([builder.emit(relax.op.tanh(x)) for x in given], axis=0))
+        builder.emit_func_output(joined)
+    executable = tvm.compile(builder.finalize(), target="rigi1")
+    assert ".gather(" not in executable.mod.imports[0].imports[0].inspect_source()
+    arrays = [np.random.default_rng(k).standard_normal((1, 64)).astype(np.float32) for k in range(parts)]
+    testing.statistics()
+    got = relax.VirtualMachine(executable, DEVICE)["main"](*(tvm.runtime.tensor(a, DEVICE) for a in arrays)).numpy()
+    np.testing.assert_allclose(got, np.tanh(np.concatenate(arrays)), rtol=1e-6, atol=1e-6)
+    assert [found["launches"] for found in testing.statistics()["kernels"].values()] == [1]
+
+
 def test_the_pipeline_is_known_by_tvm_and_leaves_other_targets_alone() -> None:
     target = tvm.target.Target("rigi1")
     for choice in (relax.get_default_pipeline(target), relax.get_pipeline("rigi")):

@@ -16,7 +16,7 @@ from .. import dialect as R
 from ..isa import ELEMENT_LOOPS
 from ..pipeline import is_generic, is_rigi
 from ..target import chip
-from . import contraction, injective, reduction, sequencer
+from . import contraction, injective, reduction, sequencer, slow
 from .compact import compact_parameters
 from .emitter import Emitter
 from .fusion import Part, fuse
@@ -67,6 +67,8 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
         choice = min(choice + max(1, int(math.log2(needed / room))), len(SIZES) - 1)
     new = func.with_body(body)
     new = new.without_attr("s_tir") if "s_tir" in new.attrs else new
+    if loops:
+        slow.warn(name, loops)
     return new.with_attr(ELEMENT_LOOPS, True) if loops else new
 
 
@@ -87,8 +89,8 @@ def _parts(body: Any) -> tuple[list[Any], list[Any]]:
 
 def _kernel(
     func: tirx.PrimFunc, name: str, allocated: list[Any], parts: list[Part], sizes: dict[str, int], fused: bool
-) -> tuple[Any, int, bool] | None:
-    """The body, the bytes of SRAM that tiles take, and whether there are element loops. None if a part is for the sequencer, which runs
+) -> tuple[Any, int, list[Part]] | None:
+    """The body, the bytes of SRAM that tiles take, and the parts that run as element loops. None if a part is for the sequencer, which runs
     statements as they were written, and parts are fused."""
     analyzer = tvm.sym.Analyzer()
     for size in _sizes(func):
@@ -98,14 +100,14 @@ def _kernel(
     emitter = Emitter(analyzer)
     kernel = Kernel(emitter, Sram(sizes), prim.Cast("int64", core))
     checks: list[Any] = []
-    loops = False
+    loops: list[Part] = []
     for number, part in enumerate(parts):
         if number:
             emitter.add(R.barrier())
         if not _by_tiles(part, kernel):
             if fused:
                 return None
-            loops = True
+            loops.append(part)
             done = sequencer.lower(part.stmt, core, name, chip().sram_bytes // 2 // len(parts))
             # In TVM 0.27 the constructor takes the condition first, whatever its signature says.
             checks += [tirx.AssertStmt(condition, StringImm("ValueError"), [StringImm(text)]) for condition, text in done.checks]
@@ -122,18 +124,18 @@ def _read(stmt: Any) -> Part:
     try:
         return Part(stmt, read(stmt))
     except Unsupported as reason:
-        return Part(stmt, None, str(reason))
+        return Part(stmt, None, [str(reason)])
 
 
 def _by_tiles(part: Part, kernel: Kernel) -> bool:
     """Emits a stage by the first rule that takes it. If none does, the part keeps the reasons."""
     if part.stage is None:
         return False
-    reasons = []
+    part.reasons = []
     try:
         stage = normal(part.stage, kernel.emitter.analyzer)
     except Unsupported as reason:
-        part.reason = str(reason)
+        part.reasons.append(str(reason))
         return False
     for rule in RULES:
         before, sram = kernel.emitter.mark(), kernel.sram.state()
@@ -143,8 +145,7 @@ def _by_tiles(part: Part, kernel: Kernel) -> bool:
         except Unsupported as reason:
             kernel.emitter.back_to(before)
             kernel.sram.back_to(sram)
-            reasons.append(str(reason))
-    part.reason = "; ".join(reasons)
+            part.reasons.append(str(reason))
     return False
 
 

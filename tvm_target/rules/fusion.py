@@ -28,8 +28,9 @@ class Part:
     Producers that are computed where the stage reads their results are put in when somebody asks for the stage: a concatenation of a
     hundred functions is rewritten once."""
 
-    def __init__(self, stmt: Any, stage: Stage | None, reason: str = ""):
-        self.stmt, self.reason = stmt, reason
+    def __init__(self, stmt: Any, stage: Stage | None, reasons: list[str] | None = None):
+        self.stmt = stmt
+        self.reasons = reasons or []  # why no rule takes it
         self._producers: list[Stage] = []
         self._behind: set[Any] = set()  # buffers that the producers read
         self._reads: Counter[Any] | None = None  # of buffers, by the stage without its producers
