@@ -38,7 +38,7 @@ class _Scopes:
     def _bindings(self, bindings: Any, visible: dict[Any, Any]) -> list[Any]:
         done: list[Any] = []
         for binding in bindings:
-            var, value = binding.var, getattr(binding, "value", None)
+            var, value = binding.var, binding.value
             if _calls(value, "relax.memory.alloc_storage"):
                 self._made[var] = value
                 visible[var] = var
