@@ -103,6 +103,8 @@ def legalize_passes(target: Any) -> list[Pass]:
         turn_products,
         legalize(LEGALIZE),
         _keep_kernels,
+        t.CanonicalizeBindings(),  # items of tuples that are made here: FuseTIR fails where one stands inside another
+        t.DeadCodeElimination(),
         t.AnnotateTIROpPattern(),
         _fold_constants,
         t.FuseOps(),
