@@ -74,20 +74,6 @@ def trunc(v: Any, x: Value) -> Value:
     return _whole(v, x, adjust)
 
 
-def round_away(v: Any, x: Value) -> Value:
-    """Halves away from zero, as C's round: the sign times floor(|x| + 0.5), with 0.49999997 kept below one half."""
-
-    def adjust(n: Value, s: Value) -> Value:
-        size = v.emit(R.maximum, F32, s, v.emit(R.mul, F32, s, v.imm(-1.0)))
-        low = v.emit(R.cast, F32, truncated(v, shared(size)))
-        up = v.emit(R.ge, F32, v.emit(R.sub, F32, size, shared(low)), v.imm(0.5))
-        away = v.emit(R.add, F32, low, up)
-        sign = v.emit(R.lt, BOOL, s, v.imm(0))
-        return done(v, v.emit(R.select, F32, sign, v.emit(R.mul, F32, shared(away), v.imm(-1.0)), away), n)
-
-    return _whole(v, x, adjust)
-
-
 def absolute(v: Any, x: Value) -> Value:
     dtype = x.dtype if x.shape != "imm" else F32
     x = v.settled(x)
@@ -324,7 +310,7 @@ def isfinite(v: Any, x: Value) -> Value:
 LOGICAL = {"bitwise_and": R.mul, "bitwise_or": R.maximum, "bitwise_xor": R.ne, "bitwise_not": R.eq}
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
-    "fabs": absolute, "abs": absolute, "floor": floor, "ceil": ceil, "trunc": trunc, "round": round_away, "nearbyint": nearest_even,
+    "fabs": absolute, "abs": absolute, "floor": floor, "ceil": ceil, "trunc": trunc, "round": nearest_even, "nearbyint": nearest_even,
     "pow": power, "erf": erf, "sinh": sinh, "cosh": cosh, "tan": tan, "atan": atan, "atan2": atan2, "asin": asin, "acos": acos,
     "asinh": asinh, "acosh": acosh, "atanh": atanh, "log1p": log1p, "log2": _scaled_log(2.0), "log10": _scaled_log(10.0), "fmod": fmod,
     "isnan": isnan, "isinf": isinf, "isfinite": isfinite, "truncdiv": lambda v, a, b: divided(v, a, b, False, True),
