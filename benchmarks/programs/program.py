@@ -76,7 +76,7 @@ class Program:
 
     def smaller(self) -> Iterable[Program]:
         """What each step alone needs, in order: the first that fails says more than the whole."""
-        for count, step in enumerate(self.steps[:-1] if self.form == self.steps[-1].value.name else self.steps, 1):
+        for count, step in enumerate(self.steps, 1):
             needed, kept = {step.value.name}, []
             for earlier in reversed(self.steps[:count]):
                 if earlier.value.name in needed:

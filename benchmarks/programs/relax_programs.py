@@ -59,7 +59,7 @@ class Maker:
     def program(self) -> Program:
         for _ in range(1 + self.pick(2)):
             self.input(self.shape, pick_dtype(self.rng))
-        wanted = 1 + self.pick(6)
+        wanted = 1 + self.pick(8)
         for _ in range(60):
             if len(self.steps) >= wanted:
                 break
@@ -93,16 +93,14 @@ class Maker:
         self.values.append(value)
 
     def _results(self) -> tuple[list[Value], str]:
-        """The last value, or several of them as a tuple, which may be nested."""
-        last = self.steps[-1].value
-        if len(self.steps) < 2 or self.chance(0.6):
-            return [last], last.name
-        others = [s.value for s in self.steps[:-1] if self.chance(0.5)][:3] or [self.steps[0].value]
-        results = [*others, last]
+        """What no other step uses, as a tuple if it is several, which may be nested."""
+        used = {name for step in self.steps for name in step.uses}
+        results = [s.value for s in self.steps if s.value.name not in used]
+        if len(results) == 1:
+            return results, results[0].name
+        *others, last = results
         inner = ", ".join(v.name for v in others)
-        if self.chance(0.4):
-            return results, f"(({inner},), {last.name})"
-        return results, f"({inner}, {last.name})"
+        return results, f"(({inner},), {last.name})" if self.chance(0.4) else f"({inner}, {last.name})"
 
     # ---- choosing operands
     def take(self, fits: Callable[[Value], bool] = lambda v: True) -> Value | None:
