@@ -13,6 +13,8 @@ torch does to types by itself (`graph`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import tvm
 from tvm.relax.frontend.torch import from_exported_program
@@ -21,7 +23,15 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 from . import narrow, operators
 from .graph import prepared
 
-__all__ = ["from_torch"]
+__all__ = ["from_onnx", "from_torch"]
+
+
+def from_onnx(model: Any, **options: Any) -> tvm.IRModule:
+    """The Relax module of an ONNX model, as `tvm.relax.frontend.onnx.from_onnx` makes it, with older operators that it does not know."""
+    from .onnx_models import from_onnx as run  # onnx is an extra of its own
+
+    return run(model, **options)
+
 
 _aten = torch.ops.aten
 WHOLE = (_aten.linear.default, _aten.matmul.default, _aten.scaled_dot_product_attention.default, _aten.silu.default)
