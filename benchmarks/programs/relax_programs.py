@@ -6,34 +6,18 @@ zero, a float beyond the integers that it is cast to, a rounding of what is itse
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .program import Program, Step, Value
+from .reference import ARITHMETIC, BITS, COMPARE, EXACT, LOGIC, SMOOTH, UNIT, broadcasts, castable, exactly, grown, largest, typed
 from .values import DTYPES, FLOATS, INTEGERS, SMALL, array, is_float, numpy_dtype, pick_dtype
 
 SIZES = (1, 2, 3, 5, 7, 16, 17, 33, 40)
 MAX_ELEMENTS = 3000
-UNIT = {"float64": 2.0**-50, "float32": 2.0**-20, "float16": 2.0**-9, "bfloat16": 2.0**-6, "float8_e4m3fn": 0.13, "float8_e5m2": 0.26}
 Made = tuple[str, np.ndarray, float] | None
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-# name -> NumPy's function; exact ones give fixed bits
-_EXACT = {"negative": np.negative, "floor": np.floor, "ceil": np.ceil, "round": np.round, "trunc": np.trunc, "nn.relu": lambda x: np.maximum(x, x.dtype.type(0)),
-          "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "abs": np.abs, "square": np.square}  # fmt: skip
-_SMOOTH = {"exp": np.exp, "tanh": np.tanh, "sigmoid": _sigmoid, "erf": np.vectorize(math.erf), "sin": np.sin, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x),
-           "log": np.log, "nn.silu": lambda x: x * _sigmoid(x)}  # fmt: skip
-_ARITHMETIC = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
-_COMPARE = {"less": np.less, "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal, "equal": np.equal, "not_equal": np.not_equal}  # fmt: skip
-_BITS = {"bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor}
-_LOGIC = {"logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor}
 
 
 class Maker:
@@ -128,7 +112,7 @@ class Maker:
         """Something to combine with x: a value of its type, of its shape or broadcast to it, or a constant."""
         if self.chance(0.25):
             return *self.number(x.dtype), 0.0
-        y = self.take(lambda v: v.dtype == x.dtype and _broadcasts(v.array.shape, x.array.shape))
+        y = self.take(lambda v: v.dtype == x.dtype and broadcasts(v.array.shape, x.array.shape))
         if y is not None and (y.name != x.name or self.chance(0.3)):
             return y.name, y.array, y.error
         if self.symbolic and x.array.shape[:1] != self.shape[:1]:
@@ -140,16 +124,16 @@ class Maker:
 
     # ---- elementwise
     def do_exact(self) -> Made:
-        name = str(self.rng.choice(list(_EXACT)))
+        name = str(self.rng.choice(list(EXACT)))
         x = self.take(
             lambda v: v.error == 0 and (is_float(v.dtype) or v.dtype.startswith("int") and name in ("negative", "abs", "nn.relu"))
         )
         if x is None or x.dtype in SMALL and name not in ("negative", "nn.relu", "abs"):
             return None
-        return f"R.{name}({x.name})", _typed(_EXACT[name](x.array), x, name.startswith("is")), 0.0
+        return f"R.{name}({x.name})", typed(EXACT[name](x.array), x, name.startswith("is")), 0.0
 
     def do_smooth(self) -> Made:
-        name = str(self.rng.choice(list(_SMOOTH)))
+        name = str(self.rng.choice(list(SMOOTH)))
         x = self.take(lambda v: v.dtype in FLOATS and v.error < 0.01)
         if (
             x is None
@@ -157,29 +141,29 @@ class Maker:
             or np.isnan(x.array.astype("float64")).any()
         ):
             return None
-        value = _SMOOTH[name](x.array.astype("float64"))
+        value = SMOOTH[name](x.array.astype("float64"))
         if name in ("log", "rsqrt", "sqrt") and (x.error or (x.array.astype("float64") < 1e-3).any()):
             return None
         spread = np.abs(value[np.isfinite(value)]).max(initial=1)
         return f"R.{name}({x.name})", value.astype(x.array.dtype), 60 * x.error * (spread if name == "exp" else 1) + UNIT[x.dtype]
 
     def do_arithmetic(self) -> Made:
-        name = str(self.rng.choice(list(_ARITHMETIC)))
+        name = str(self.rng.choice(list(ARITHMETIC)))
         x = self.take(lambda v: v.dtype != "bool")
         y = self.other(x) if x is not None else None
         if x is None or y is None:
             return None
         if x.dtype in SMALL and name not in ("maximum", "minimum"):
             return None
-        value = _typed(_ARITHMETIC[name](x.array, y[1]), x)
-        return f"R.{name}({x.name}, {y[0]})", value, _grown(x.error + y[2], [x.array, y[1]], value, x.dtype, name == "multiply")
+        value = typed(ARITHMETIC[name](x.array, y[1]), x)
+        return f"R.{name}({x.name}, {y[0]})", value, grown(x.error + y[2], [x.array, y[1]], value, x.dtype, name == "multiply")
 
     def do_divide(self) -> Made:
         x = self.take(lambda v: v.dtype in FLOATS and v.error == 0)
         if x is None:
             return None
         by = float(self.rng.choice([2.0, 0.5, 3.0, -4.0]))
-        return f'R.divide({x.name}, R.const({by}, "{x.dtype}"))', _typed(x.array / x.array.dtype.type(by), x), UNIT[x.dtype]
+        return f'R.divide({x.name}, R.const({by}, "{x.dtype}"))', typed(x.array / x.array.dtype.type(by), x), UNIT[x.dtype]
 
     def do_quotient(self) -> Made:
         """Of integers, by a positive constant; rounded down, or the rest of that."""
@@ -192,19 +176,19 @@ class Maker:
         return f'R.{name}({x.name}, R.const({by}, "{x.dtype}"))', value, 0.0
 
     def do_compare(self) -> Made:
-        name = str(self.rng.choice(list(_COMPARE)))
+        name = str(self.rng.choice(list(COMPARE)))
         x = self.take(lambda v: v.error == 0)
         y = self.other(x) if x is not None else None
         if x is None or y is None or y[2] or x.dtype == "bool" and name not in ("equal", "not_equal"):
             return None
-        return f"R.{name}({x.name}, {y[0]})", _COMPARE[name](x.array, y[1]), 0.0
+        return f"R.{name}({x.name}, {y[0]})", COMPARE[name](x.array, y[1]), 0.0
 
     def do_bits(self) -> Made:
         x = self.take(lambda v: v.dtype in INTEGERS or v.dtype == "bool")
         y = self.other(x) if x is not None else None
         if x is None or y is None:
             return None
-        table = _LOGIC if x.dtype == "bool" and self.chance(0.5) else _BITS
+        table = LOGIC if x.dtype == "bool" and self.chance(0.5) else BITS
         name = str(self.rng.choice(list(table)))
         return f"R.{name}({x.name}, {y[0]})", table[name](x.array, y[1]), 0.0
 
@@ -230,25 +214,25 @@ class Maker:
             return None
         low, high = (-3, 5) if self.chance(0.7) else (-100, 100)
         value = np.clip(x.array, x.array.dtype.type(low), x.array.dtype.type(high))
-        return f"R.clip({x.name}, {low}, {high})", _typed(value, x), x.error * max(1.0, _largest(x.array) / 3)
+        return f"R.clip({x.name}, {low}, {high})", typed(value, x), x.error * max(1.0, largest(x.array) / 3)
 
     def do_where(self) -> Made:
         x = self.take()
-        test = self.take(lambda v: v.dtype == "bool" and x is not None and _broadcasts(v.array.shape, x.array.shape))
+        test = self.take(lambda v: v.dtype == "bool" and x is not None and broadcasts(v.array.shape, x.array.shape))
         y = self.other(x) if x is not None and test is not None else None
         if x is None or test is None or y is None:
             return None
         value = np.where(test.array, x.array, y[1])
-        return f"R.where({test.name}, {x.name}, {y[0]})", value, _grown(x.error + y[2], [x.array, y[1]], value, "", False)
+        return f"R.where({test.name}, {x.name}, {y[0]})", value, grown(x.error + y[2], [x.array, y[1]], value, "", False)
 
     def do_cast(self) -> Made:
         x = self.take()
         if x is None:
             return None
         to = pick_dtype(self.rng, DTYPES)
-        if to == x.dtype or not _castable(x, to):
+        if to == x.dtype or not castable(x, to):
             return None
-        error = x.error + UNIT[to] if x.error or is_float(to) and not _exactly(x.dtype, to) else 0.0
+        error = x.error + UNIT[to] if x.error or is_float(to) and not exactly(x.dtype, to) else 0.0
         return (
             f'R.astype({x.name}, "{to}")',
             x.array.astype(numpy_dtype(to)),
@@ -271,7 +255,7 @@ class Maker:
             return text, value, x.error
         if not np.isfinite(wide).all():
             return None
-        return text, value, (x.error + UNIT[x.dtype]) * max(1.0, float(np.abs(wide).sum(axes).max()) / max(_largest(value), 1e-9))
+        return text, value, (x.error + UNIT[x.dtype]) * max(1.0, float(np.abs(wide).sum(axes).max()) / max(largest(value), 1e-9))
 
     def do_place(self) -> Made:
         name = str(self.rng.choice(["argmax", "argmin"]))
@@ -291,7 +275,7 @@ class Maker:
         if (
             function == "cumprod"
             and is_float(to)
-            or not _castable(x, to)
+            or not castable(x, to)
             or is_float(to)
             and not np.isfinite(x.array.astype("float64")).all()
         ):
@@ -306,7 +290,7 @@ class Maker:
         value = value.astype(numpy_dtype(to))
         if is_float(to) and not np.isfinite(value.astype("float64")).all():
             return None
-        error = (x.error + UNIT[to]) * max(1.0, float(np.abs(wide).sum(axis).max()) / max(_largest(value), 1e-9)) if is_float(to) else 0.0
+        error = (x.error + UNIT[to]) * max(1.0, float(np.abs(wide).sum(axis).max()) / max(largest(value), 1e-9)) if is_float(to) else 0.0
         return f'R.{function}({x.name}, axis={axis}, dtype="{to}", exclusive={exclusive})', value, error
 
     def do_sort(self) -> Made:
@@ -330,7 +314,7 @@ class Maker:
         wide = "float64" if is_float(x.dtype) else x.dtype
         value = np.matmul(x.array.astype(wide), y.array.astype(wide))
         spread = np.matmul(np.abs(x.array.astype("float64")), np.abs(y.array.astype("float64"))).max()
-        error = (x.error + UNIT[x.dtype]) * max(1.0, spread / max(_largest(value), 1e-9)) if is_float(x.dtype) else 0.0
+        error = (x.error + UNIT[x.dtype]) * max(1.0, spread / max(largest(value), 1e-9)) if is_float(x.dtype) else 0.0
         return f"R.matmul({x.name}, {y.name})", value.astype(x.array.dtype), error
 
     # ---- movements
@@ -367,7 +351,7 @@ class Maker:
         axis = self.pick(x.array.ndim)
         assert y is not None
         value = np.concatenate([x.array, y.array], axis)
-        return f"R.concat(({x.name}, {y.name}), axis={axis})", value, _grown(x.error + y.error, [x.array, y.array], value, "", False)
+        return f"R.concat(({x.name}, {y.name}), axis={axis})", value, grown(x.error + y.error, [x.array, y.array], value, "", False)
 
     def do_pad(self) -> Made:
         x = self.take(lambda v: v.array.ndim > 0 and v.dtype in (*FLOATS, "int32", "int64", "int8"))
@@ -405,7 +389,7 @@ class Maker:
         self.inputs.append(at)
         self.values.append(at)
         self.used.append(at)
-        value = np.take(x.array, index, axis, mode="raise" if mode == "fast" else mode)
+        value = np.take(x.array, index, axis, mode={"clip": "clip", "wrap": "wrap"}.get(mode, "raise"))  # type: ignore[call-overload]
         return f'R.take({x.name}, {at.name}, axis={axis}, mode="{mode}")', value, x.error
 
     def do_split(self) -> Made:
@@ -435,52 +419,8 @@ class Maker:
         name = f"v{len(self.steps)}"
         lines = (f"if {test.name}:", f"    {name} = R.add({x.name}, {x.name})", "else:", f"    {name} = R.negative({x.name})")
         with np.errstate(all="ignore"):
-            value = _typed(x.array + x.array if test.array else -x.array, x)
+            value = typed(x.array + x.array if test.array else -x.array, x)
         self.keep("branch", ("", value, x.error), lines)
-
-
-# ---- what NumPy's results are worth
-
-
-def _typed(value: np.ndarray, x: Value, boolean: bool = False) -> np.ndarray:
-    return np.asarray(value).astype(bool if boolean else x.array.dtype)
-
-
-def _largest(x: np.ndarray) -> float:
-    wide = np.abs(x.astype("float64"))
-    return float(wide[np.isfinite(wide)].max(initial=0))
-
-
-def _grown(error: float, given: list[np.ndarray], value: np.ndarray, dtype: str, product: bool) -> float:
-    """The error of a result of values with errors, relative to the result's largest element."""
-    if not error:
-        return 0.0
-    largest = max(map(_largest, given))
-    reach = largest * largest if product else largest
-    return error * max(1.0, reach / max(_largest(value), 1e-9)) + UNIT.get(dtype, 0.0)
-
-
-def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1]))
-
-
-def _exactly(source: str, to: str) -> bool:
-    return source == "bool" or to == "float64"
-
-
-def _castable(x: Value, to: str) -> bool:
-    """Whether the cast means something, and the same everywhere: not what lies beyond the integers, or beyond e4m3, where the chip saturates."""
-    wide = x.array.astype("float64")
-    if to == "float8_e4m3fn":
-        return bool((np.abs(wide) <= 448).all()) and not x.error
-    if not is_float(x.dtype) or is_float(to):
-        return not x.error or to in FLOATS
-    if x.error:
-        return False
-    if to == "bool":
-        return True
-    limits = np.iinfo(to)
-    return bool(np.isfinite(wide).all() and (wide > float(limits.min) - 1).all() and (wide < float(limits.max)).all())
 
 
 def program(seed: int) -> Program:

@@ -12,8 +12,8 @@ DTYPES = ("bool", *INTEGERS, *FLOATS, *SMALL)
 # How often each is drawn: what models are made of, then the rest.
 WEIGHTS = {"float32": 6, "int64": 5, "int32": 3, "float16": 2, "bfloat16": 2, "bool": 2}
 
-_WHOLE = (0, 1, -1, 2, 7, 127, 128, -128, 255, 32767, 65536, 2**31 - 1, 2**31, -(2**31), 2**32 - 1, 2**32, 2**32 + 5, 2**40, -(2**40) - 3, 2**63 - 1,
-          -(2**63))  # fmt: skip
+_POWERS = (7, 8, 15, 16, 24, 31, 32, 40, 53, 63)
+_WHOLE = (0, 1, -1, 2, 2**32 + 5, -(2**40) - 3, *(sign * 2**n + by for n in _POWERS for sign in (1, -1) for by in (-1, 0, 1)))
 _REAL = (0.0, -0.0, 0.5, 1.5, 2.5, -0.5, -2.5, 3.5, 1e-3, 255.5, -1.0, 448.0)
 _BEYOND = (np.nan, np.inf, -np.inf)
 
