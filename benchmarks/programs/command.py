@@ -23,7 +23,7 @@ FRESH_AFTER = 200  # programs of one process: what libraries keep for ever stays
 @click.command("programs")
 @click.option("--seed", default=0, show_default=True, help="Seed of the first program; the others follow.")
 @click.option("--count", type=click.IntRange(min=1), default=200, show_default=True, help="Programs.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=120.0, show_default=True, help="Seconds for one program.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds for one program.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(seed: int, count: int, timeout: float, as_json: bool) -> None:
     """Random Relax and TIR programs over all types, compiled for the chip and held against NumPy.
@@ -41,7 +41,8 @@ def command(seed: int, count: int, timeout: float, as_json: bool) -> None:
             counts[outcome.outcome] += 1
             if outcome.outcome != RIGHT:
                 bad.append(outcome)
-                console.print(f"seed {outcome.seed} {outcome.outcome}: {outcome.reason}\n{outcome.script}", markup=False, highlight=False)
+                text = f"# seed {outcome.seed} {outcome.outcome}: {outcome.reason}\n{outcome.script}"
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
             progress.update(task, advance=1, description=f"{counts[RIGHT]} right")
     result: dict[str, Any] = {"tried": sum(counts.values()), **{name: counts[name] for name in OUTCOMES}}
     if as_json:
