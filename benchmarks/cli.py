@@ -15,6 +15,7 @@ from benchmarks.decode_step import command as decode_step
 from benchmarks.faults.cli import faults
 from benchmarks.models.command import command as models
 from benchmarks.onnx_nodes.command import command as onnx
+from benchmarks.programs.command import command as programs
 from benchmarks.sdk import command as sdk
 from benchmarks.serve import serve
 from benchmarks.timing.command import timing
@@ -133,4 +134,5 @@ bench.add_command(faults)
 bench.add_command(sdk)
 bench.add_command(onnx)
 bench.add_command(models)
+bench.add_command(programs)
 bench.add_command(tune)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .target import sdk_root
 
-FLAGS = ("-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
+FLAGS = ("-std=c++20", "-O2", "-fwrapv", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 # A kernel of many instructions: each is a call of an inline function, and g++ takes seconds to optimize hundreds of them in one body.
 MANY = 256
 FLAGS_MANY = (*FLAGS, "-O1", "-fno-inline")

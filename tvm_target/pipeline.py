@@ -21,6 +21,7 @@ from tvm.tirx.buffer import is_buffer_var
 
 from .codegen.walk import post_order_visit
 from .isa import DISPATCH, PREFIX
+from .target import check_model
 
 NAME = "rigi"
 
@@ -36,8 +37,12 @@ PRE_LOWERING: list[Callable[[], tvm.ir.transform.Pass]] = [_rules]
 
 
 def is_rigi(target: Any) -> bool:
-    """Whether a Target (or None) is a Rigi chip."""
-    return target is not None and target.kind.name == "ext_dev" and "rigi" in list(target.keys)
+    """Whether a Target (or None) is a Rigi chip. Raises ChipError for an `ext_dev`, TVM's kind for external devices, that names none:
+    nothing else compiles for it, and TVM would make functions of the host."""
+    if target is None or target.kind.name != "ext_dev":
+        return False
+    check_model(target.attrs.get("model"))
+    return True
 
 
 def is_generic(func: tirx.PrimFunc) -> bool:

@@ -126,6 +126,12 @@ def shifted(low: int, high: int) -> Case:
     )  # fmt: skip
 
 
+def of_words(n: Any, x: te.Tensor, i: te.Tensor) -> te.Tensor:
+    """int64 beyond 32 bits, under a condition and without it."""
+    high = lambda j: tirx.if_then_else(i[j] > 2, x[i[j]] * 3, tirx.const(-1, "int64"))  # noqa: E731
+    return te.compute((50,), lambda j: tirx.max(high(j), x[i[j]] + 1), name="of_words")
+
+
 def counted_back(n: Any, x: te.Tensor, i: te.Tensor) -> te.Tensor:
     return te.compute((50,), lambda j: x[i[j] + n], name="back")
 
@@ -164,6 +170,13 @@ CASES: dict[str, Case] = {
                            (0, 1, 50)),
     "transposed_convolution": Case(lambda n: [floats(1, 2, n, 5), floats(2, 3, 3, 3)], [(1, 2, "n", 5), (2, 3, 3, 3)],
                                    transposed_convolution, torch_transposed, (1, 4)),
+    "of_words": Case(
+        lambda n: [RNG.integers(-(1 << 60), 1 << 60, n), RNG.integers(0, n, 50)],
+        [("n",), (50,)],
+        of_words,
+        lambda x, i: np.maximum(np.where(i > 2, x[i] * 3, -1), x[i] + 1),
+        (1, 7, 300),
+    ),
     "counted_back": Case(lambda n: [floats(n), -1 - RNG.integers(0, n, 50)], [("n",), (50,)], counted_back, lambda x, i: x[i], (1, 7, 300)),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from tvm import relax
 
 from tvm_target import package, testing
 from tvm_target.codegen import CodegenError
+from tvm_target.target import ChipError
 
 BF16 = ml_dtypes.bfloat16
 DEVICE = tvm.device("ext_dev", 0)
@@ -164,3 +165,35 @@ def test_the_pipeline_is_known_by_tvm_and_leaves_other_targets_alone() -> None:
         builder.emit_func_output(builder.emit(relax.op.add(x, x)))
     vm = relax.VirtualMachine(tvm.compile(builder.finalize(), target="llvm"), tvm.cpu())
     assert vm["main"](tvm.runtime.tensor(np.ones(4, np.float32))).numpy().tolist() == [2, 2, 2, 2]
+
+
+NESTED = """
+@I.ir_module
+class Module:
+    @R.function
+    def main(x: R.Tensor((5,), "float32")):
+        with R.dataflow():
+            pairs = ((x, R.exp(x)), R.negative(x))
+            pair = pairs[0]
+            y = pair[1]
+            R.output(y)
+        return y
+"""
+
+
+def test_an_item_of_a_tuple_in_a_tuple() -> None:
+    x = np.linspace(-1, 1, 5, dtype="float32")
+    vm = relax.VirtualMachine(tvm.compile(tvm.script.from_source(NESTED), target="rigi1"), DEVICE)
+    np.testing.assert_allclose(vm["main"](tvm.runtime.tensor(x, DEVICE)).numpy(), np.exp(x), rtol=1e-6)
+
+
+def test_a_target_is_the_chip_or_refused() -> None:
+    """Never functions of the host."""
+    module = tvm.script.from_source(NESTED)
+    executable = tvm.compile(module, target=tvm.target.Target({"kind": "ext_dev", "model": "rigi1"}))
+    testing.statistics()
+    relax.VirtualMachine(executable, DEVICE)["main"](tvm.runtime.tensor(np.zeros(5, "float32"), DEVICE))
+    assert testing.statistics()["launches"] == 1
+    for target in ("ext_dev", {"kind": "ext_dev", "model": "rigi2"}):
+        with pytest.raises(ChipError, match="this target knows: rigi1; use target='rigi1'"):
+            tvm.compile(module, target=tvm.target.Target(target))

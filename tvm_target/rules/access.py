@@ -7,8 +7,8 @@
     anything else                   R.gather of single elements by an index computed on the vector engine
 
 An access under a condition may point outside its buffer where that excludes it; unless it provably stays inside, it is gathered by an
-index that is 0 at the excluded points, so that no element is read but the first and those that count. int64 is seen as pairs of int32, of
-which the low one is computed with.
+index that is 0 at the excluded points, so that no element is read but the first and those that count. int64 is seen as pairs of int32,
+which come and go one word (`part`) at a time.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from tvm import tirx
 from tvm.ir import TensorLoad, prim
 
 from .. import dialect as R
+from . import wide
 from .emitter import constant, integer, product
 from .frame import Frame, Value
 from .rewrite import find, flat_offset, linear, substitute, uses
-from .stage import Unsupported, flat_indices
+from .stage import Store, Unsupported, flat_indices
 from .vector import Vectors, stored
+from .wide import sign_word
 
 
 def words(buffer: Any) -> int:
@@ -80,19 +82,19 @@ class Access:
         return self.frame.emitter.simplified(product(self.buffer.shape))
 
 
-def load(vectors: Vectors, e: Any) -> Value:
-    """Brings an element's window in."""
+def load(vectors: Vectors, e: Any, part: int) -> Value:
+    """Brings an element's window in; of an int64 its low or its high word."""
     frame = vectors.frame
     access = Access(frame, e.source, list(e.indices))
     masked = bool(vectors.guards) and not access.inside()
     if access.affine and not masked:
-        value = _affine(frame, access)
+        value = _affine(frame, access, part)
         if value is not None:
             return value
-    return _gathered(vectors, access, masked)
+    return _gathered(vectors, access, masked, part)
 
 
-def _affine(frame: Frame, access: Access) -> Value | None:
+def _affine(frame: Frame, access: Access, part: int) -> Value | None:
     buffer, emit, one = access.buffer, frame.emitter.add, integer(1)
     dtype, wide = stored(str(buffer.dtype)), words(buffer) == 2
     row, col = constant(access.row_step), constant(access.col_step)
@@ -105,12 +107,12 @@ def _affine(frame: Frame, access: Access) -> Value | None:
         elif (known := constant(step)) is not None and known < 0:
             return None
         else:
-            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, step), count, 1))
+            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, step, part), count, 1))
         return value
     if wide:
         if frame.emitter.analyzer.can_prove_equal(access.row_step, frame.cols) and col == 1:
             value = frame.new(buffer.name, dtype, "full")
-            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, one), frame.rows * frame.cols, 1))
+            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, one, part), frame.rows * frame.cols, 1))
             return value
         return None
     if col == 1:
@@ -128,7 +130,7 @@ def _affine(frame: Frame, access: Access) -> Value | None:
     return None
 
 
-def _gathered(vectors: Vectors, access: Access, masked: bool) -> Value:
+def _gathered(vectors: Vectors, access: Access, masked: bool, part: int) -> Value:
     frame, buffer = vectors.frame, access.buffer
     dtype = stored(str(buffer.dtype))
     value = _gathered_rows(vectors, access, masked)
@@ -142,7 +144,7 @@ def _gathered(vectors: Vectors, access: Access, masked: bool) -> Value:
         index = vectors.emit(R.mul, "int32", index, vectors.imm(2, "int32"))
     value = frame.new(buffer.name, dtype, index.shape)
     target = R.tile(frame.first(value), pitch=1)
-    source = R.tile(view(buffer, base, integer(1)), pitch=1)
+    source = R.tile(view(buffer, base, integer(1), part), pitch=1)
     _gather(frame, access, masked, target, source, index, frame.size(index.shape), integer(1))
     return value
 
@@ -211,8 +213,9 @@ def _parted(e: Any, axes: list[Any]) -> tuple[Any, Any]:
     return e, integer(0)
 
 
-def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> None:
-    """Writes a frame's result; a smaller value is repeated to the frame's size first."""
+def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value, high: Value | None = None) -> None:
+    """Writes a frame's result; a smaller value is repeated to the frame's size first. `high` is the high word of an int64; without one
+    the value is an int32."""
     frame = vectors.frame
     access = Access(frame, buffer, indices)
     if not access.affine:
@@ -232,14 +235,13 @@ def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> No
         value = repeated(vectors, value, wanted, dtype)
     if (row is not None and row < 0) or (col is not None and col < 0):
         raise Unsupported(f"{buffer.name} is written backwards")
+    if words(buffer) == 2 and high is None:
+        high = sign_word(vectors, value)
+    elif high is not None and (high.shape != wanted or high.dtype != dtype):
+        high = repeated(vectors, high, wanted, dtype)
     for part in range(words(buffer)):
-        out = (
-            value
-            if part == 0
-            else vectors.emit(
-                R.mul, "int32", vectors.emit(R.lt, "int32", Value(value.shape, value.at, "int32"), vectors.imm(0)), vectors.imm(-1)
-            )
-        )
+        out = high if part else value
+        assert out is not None
         first = frame.first(out)
         if wanted != "full":
             step = {"one": integer(1), "row": access.col_step, "col": access.row_step}[wanted]
@@ -258,9 +260,16 @@ def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> No
             frame.drop(turned)
         else:
             _scattered(vectors, access, out, part)
-        if part:
-            frame.drop(out)
-    frame.drop(value)
+        frame.drop(out)
+
+
+def result(vectors: Vectors, out: Store) -> None:
+    """Evaluates what a stage leaves behind, and stores it."""
+    if wide.is_wide(vectors, out.value):
+        both = vectors.pair(out.value)
+        store(vectors, out.buffer, out.indices, both.low, both.high)
+    else:
+        store(vectors, out.buffer, out.indices, vectors(out.value, stored(str(out.buffer.dtype))))
 
 
 def _scattered(vectors: Vectors, access: Access, value: Value, part: int) -> None:

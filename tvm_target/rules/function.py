@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import tirx
 from tvm.ir import StringImm, Var, prim
-from tvm.s_tir import SBlockRealize
+from tvm.s_tir import SBlock, SBlockRealize
 from tvm.tirx.buffer import is_buffer_var
 
 from .. import dialect as R
+from ..codegen.scalars import known
 from ..isa import ELEMENT_LOOPS
 from ..pipeline import is_generic, is_rigi
 from ..target import chip
@@ -51,7 +53,8 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
     """The kernel of a generic function. Raises LoweringError if its buffers do not fit in SRAM, or it holds what no rule can take."""
     name = name or str(func.attrs.get("global_symbol", "function"))
     func = compact_parameters(func)
-    allocated, stmts = _parts(func.body)
+    _check_types(func, name)
+    allocated, stmts = _parts(_in_hbm(func.body))
     parts = fuse([_read(stmt) for stmt in stmts], allocated)
     limit, choice = chip().sram_bytes, 0
     while True:
@@ -61,8 +64,15 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
             continue
         body, needed, loops = made
         room = limit // 2 if loops else limit
-        if needed <= room or choice == len(SIZES) - 1:
-            break  # if nothing fits, the codegen refuses the smallest, with a list of its buffers
+        if needed <= room:
+            break
+        if choice == len(SIZES) - 1:
+            operands = len([p for p in func.params if is_buffer_var(p)])
+            raise sequencer.LoweringError(
+                f"function {name}: a part of it combines so many tensors at once (the function has {operands} arguments) that even small "
+                f"blocks of them need {needed:,} bytes of a core's scratchpad, where there are {room:,}; split the function in several, "
+                "each of fewer tensors"
+            )
         # Each size is half of the one before: those that are surely too large still are not tried.
         choice = min(choice + max(1, int(math.log2(needed / room))), len(SIZES) - 1)
     new = func.with_body(body)
@@ -70,6 +80,29 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
     if loops:
         slow.warn(name, loops)
     return new.with_attr(ELEMENT_LOOPS, True) if loops else new
+
+
+def _check_types(func: tirx.PrimFunc, name: str) -> None:
+    for p in func.params:
+        if is_buffer_var(p) and not known(str(p.dtype)):
+            raise sequencer.LoweringError(
+                f"function {name}: the tensor {p.name!r} is {p.dtype}, which the chip does not compute with; keep such numbers packed in "
+                "uint8 and unpack them there with bitwise_and and right_shift"
+            )
+
+
+def _in_hbm(body: Any) -> Any:
+    """The body with intermediate tensors of other memories (\"shared\", \"local\", as schedules for CPUs and GPUs name them) in HBM: where
+    they are kept close by is for the rules to say."""
+    moved: dict[Any, Any] = {}
+
+    def visit(node: Any) -> None:
+        for b in node.alloc_buffers:
+            if b.scope() not in ("", "global"):
+                moved[b] = tirx.decl_buffer(b.shape, b.dtype, b.name)
+
+    tvm_ffi.structural_walk(body, [(SBlock, visit)])
+    return tvm_ffi.structural_map(body, (Var, lambda v: moved.get(v, v) if is_buffer_var(v) else v)) if moved else body
 
 
 def _parts(body: Any) -> tuple[list[Any], list[Any]]:

@@ -43,9 +43,9 @@ def _piece(stage: Stage, kernel: Kernel) -> None:
     outer = [a for a in stage.axes if a is not row and a is not col]
     store = stage.stores[0]
     with units(kernel, outer, row, col) as frame:
+        stored(str(store.buffer.dtype))
         vectors = Vectors(frame, access.load)
-        value = vectors(store.value, stored(str(store.buffer.dtype)))
-        access.store(vectors, store.buffer, store.indices, value)
+        access.result(vectors, store)
         vectors.release()
 
 
