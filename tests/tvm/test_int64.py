@@ -73,6 +73,8 @@ CASES: dict[str, tuple[Callable, Callable, list[np.ndarray]]] = {
     "rest_down": (lambda x: topi.floor_mod(x, number(32768)), lambda x: x % 32768, [A]),
     "quotient": (lambda x: te.compute(x.shape, lambda i, j: tirx.truncdiv(x[i, j], number(1000))), lambda x: truncated(x, 1000), [A]),
     "rest": (lambda x: topi.mod(x, number(1000)), lambda x: np.fmod(x, 1000), [A]),
+    "quotients_of_negatives": (lambda x: topi.floor_divide(x, number(-7)), lambda x: x // -7, [A]),
+    "rests_of_negatives": (lambda x: topi.floor_mod(x, number(-7)), lambda x: x % -7, [A]),
     "to_float32": (lambda x: topi.cast(x, "float32"), lambda x: x.astype("float32"), [A]),
     "to_int32": (lambda x: topi.cast(x, "int32"), lambda x: x.astype("int32"), [A]),
     "to_int8": (lambda x: topi.cast(x, "int8"), lambda x: x.astype("int8"), [A]),

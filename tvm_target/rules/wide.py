@@ -119,8 +119,8 @@ def _pair(v: Any, e: Any) -> Pair:
         return subtract(v, constant(v, integer(-1)), pair(v, e.a))
     if type(e) in _SHIFTS and isinstance(e.b, prim.IntImm) and int(e.b.value) == 32:
         return _SHIFTS[type(e)](v, pair(v, e.a))
-    if isinstance(e, _DIVISIONS) and isinstance(e.b, prim.IntImm) and 0 < int(e.b.value) <= _DIVISOR:
-        return _divided(v, type(e), pair(v, e.a), int(e.b.value))
+    if isinstance(e, _DIVISIONS) and isinstance(e.b, prim.IntImm) and 0 < abs(int(e.b.value)) <= _DIVISOR:
+        return _by_constant(v, type(e), pair(v, e.a), int(e.b.value))
     raise Unsupported(f"the engines have no {type(e).__name__} of 64-bit integers: {e}")
 
 
@@ -165,7 +165,7 @@ def _from_float(v: Any, x: Value) -> Pair:
     low = functions.truncated(v, v.emit(R.sub, F32, rest, over))
     found = Pair(low, v.cast(spans, I32))
     negative = v.emit(R.lt, BOOL, s, v.imm(0))
-    turned = subtract(v, constant(v, integer(0)), found.shared)
+    turned = _negative(v, found.shared)
     result = chosen(v, negative, turned, found)
     lowest = v.emit(R.le, BOOL, s, v.imm(-(2.0**63)))
     high = v.emit(R.select, I32, lowest, v.imm(LOWEST, I32), result.high)
@@ -237,6 +237,18 @@ def multiply(v: Any, a: Pair, b: Pair) -> Pair:
     v.frame.drop(rest)
     high = v.emit(R.add, I32, v.emit(R.mul, I32, a1, b1), v.emit(R.add, I32, upper, last))
     return Pair(low, v.emit(R.add, I32, high, cross))
+
+
+def _by_constant(v: Any, kind: type, x: Pair, by: int) -> Pair:
+    if by > 0:
+        return _divided(v, kind, x, by)
+    x = _negative(v, x) if kind in (prim.FloorDiv, prim.FloorMod) else x
+    found = _divided(v, kind, x, -by)
+    return _negative(v, found) if kind in (prim.FloorMod, prim.Div) else found
+
+
+def _negative(v: Any, x: Pair) -> Pair:
+    return subtract(v, constant(v, integer(0)), x)
 
 
 def _divided(v: Any, kind: type, x: Pair, by: int) -> Pair:
