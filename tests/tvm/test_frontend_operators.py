@@ -69,6 +69,11 @@ def test_empty_tensors_of_one_dimension_join_any_other() -> None:
     same(grown, x, i, others=[(x[:1], i[:1])], **{"0": torch.export.Dim("n", min=1)})
 
 
+def test_a_mask_takes_the_elements_one_after_the_other() -> None:
+    mask = torch.tensor([[False, True, True], [True, False, False], [False, False, True]])
+    same(lambda x, m, y: x.masked_scatter(m, y), torch.zeros(3, 3), mask, torch.arange(1.0, 5.0), target="rigi1")
+
+
 def test_integers_divide_shift_and_clamp() -> None:
     def whole(i: Tensor, f: Tensor) -> tuple[Tensor, ...]:
         rounded = torch.div(i, 4, rounding_mode="floor"), torch.div(i, 4, rounding_mode="trunc"), torch.div(f, 0.3, rounding_mode="trunc")
