@@ -15,6 +15,7 @@ from benchmarks.faults.cli import faults
 from benchmarks.models.command import command as models
 from benchmarks.onnx_nodes.command import command as onnx
 from benchmarks.opinfo.command import command as opinfo
+from benchmarks.programs.command import command as programs
 from benchmarks.sdk import command as sdk
 from benchmarks.serve import serve
 from benchmarks.timing.command import timing
@@ -139,4 +140,5 @@ bench.add_command(sdk)
 bench.add_command(onnx)
 bench.add_command(opinfo)
 bench.add_command(models)
+bench.add_command(programs)
 bench.add_command(tune)

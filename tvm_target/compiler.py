@@ -1,6 +1,7 @@
 """The host's C++ compiler, for kernels: found through $CXX or on PATH, its results cached by what went in.
 
-Cache: `$RIGI_CACHE` or `~/.cache/rigi`, one file an object, named by the hash of source, headers, compiler and flags.
+Cache: `$RIGI_CACHE` or `~/.cache/rigi`, one file an object, named by the hash of all that went in (source, headers, compiler, flags) and
+sealed with its own.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 
 from .target import sdk_root
 
-FLAGS = ("-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
+FLAGS = ("-std=c++20", "-O2", "-fwrapv", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 # A kernel of many instructions: each is a call of an inline function, and g++ takes seconds to optimize hundreds of them in one body.
 MANY = 256
 FLAGS_MANY = (*FLAGS, "-O1", "-fno-inline")
+_SEAL = hashlib.sha256().digest_size  # at the end of a kept file: the hash of what is before it
 _CANDIDATES = ("g++", "c++", "clang++")
 
 
@@ -84,10 +86,9 @@ def compile_source(source: str) -> bytes:
     flags = FLAGS if source.count(" core.") <= MANY else FLAGS_MANY
     key = hashlib.sha256("\0".join([source_hash(source), compiler_version(command), *command, *flags]).encode()).hexdigest()
     cached = cache_dir() / "objects" / key[:2] / f"{key}.so"
-    try:
-        return cached.read_bytes()
-    except OSError:
-        pass
+    kept = kept_bytes(cached)
+    if kept is not None:
+        return kept
     with tempfile.TemporaryDirectory(prefix="rigi-") as folder:
         file, output = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
         file.write_text(source)
@@ -101,12 +102,25 @@ def compile_source(source: str) -> bytes:
 
 
 def keep(path: Path, data: bytes) -> None:
-    """Puts a file into the cache. Written beside and renamed, so that a reader never sees half of it; a cache that cannot be written is
-    no error."""
+    """Puts a file into the cache, sealed with its hash. Written beside and renamed, so that a reader never sees half of it; a cache that
+    cannot be written is no error."""
+    file = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(data)
+            file.write(data + hashlib.sha256(data).digest())
         os.replace(file.name, path)
     except OSError:
-        pass
+        if file is not None:  # half of it, on a full disk
+            Path(file.name).unlink(missing_ok=True)
+
+
+def kept_bytes(path: Path) -> bytes | None:
+    """What `keep` put there; None if there is nothing, or the file is not what was written (cut short by a full disk, say): the caller
+    makes it again."""
+    try:
+        sealed = path.read_bytes()
+    except OSError:
+        return None
+    data, seal = sealed[:-_SEAL], sealed[-_SEAL:]
+    return data if hashlib.sha256(data).digest() == seal else None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +23,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from .compiler import cache_dir, compiler_version, find_compiler, header_hash, keep
+from .compiler import cache_dir, compiler_version, find_compiler, header_hash, keep, kept_bytes
 from .pipeline import PRE_LOWERING, is_rigi
 
 MOST_CONSTANTS = 32 << 20
@@ -40,8 +39,13 @@ class CachedExecutable(relax.VMExecutable):
         self.path = path
 
     def export_library(self, file_name: Any, **_kwargs: Any) -> None:
-        """Copies the file: it is what the first compilation exported."""
-        shutil.copyfile(self.path, file_name)
+        """Writes what the first compilation exported. Raises RuntimeError if that is no longer in the cache."""
+        library = kept_bytes(self.path)
+        if library is None:
+            raise RuntimeError(
+                f"{self.path}, from which this model was loaded, is gone or damaged; compile the model again and export that"
+            )
+        Path(file_name).write_bytes(library)
 
 
 def key(mod: tvm.IRModule, target: tvm.target.Target) -> str | None:
@@ -110,11 +114,11 @@ def register() -> None:
         if name is None:
             return stock(mod, target, params, *args, **kwargs)
         path = cache_dir() / "executables" / name[:2] / f"{name}.so"
-        if path.exists():
+        if kept_bytes(path) is not None:  # a library cut short would end the process when it is mapped
             try:
                 return CachedExecutable(path)
             except (RuntimeError, OSError):
-                pass  # damaged, or of another world; it is replaced
+                pass  # of another world; it is replaced
         begin = time.perf_counter()
         executable = stock(mod, target, params, **kwargs)
         if time.perf_counter() - begin >= LEAST_SECONDS:

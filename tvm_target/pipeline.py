@@ -15,11 +15,13 @@ from typing import Any
 
 import tvm
 from tvm import s_tir, tirx
-from tvm.ir import Call, StringImm
+from tvm.ir import Call, StringImm, prim
 from tvm.tirx import compilation_pipeline
+from tvm.tirx.buffer import is_buffer_var
 
 from .codegen.walk import post_order_visit
 from .isa import DISPATCH, PREFIX
+from .target import check_model
 
 NAME = "rigi"
 
@@ -35,8 +37,12 @@ PRE_LOWERING: list[Callable[[], tvm.ir.transform.Pass]] = [_rules]
 
 
 def is_rigi(target: Any) -> bool:
-    """Whether a Target (or None) is a Rigi chip."""
-    return target is not None and target.kind.name == "ext_dev" and "rigi" in list(target.keys)
+    """Whether a Target (or None) is a Rigi chip. Raises ChipError for an `ext_dev`, TVM's kind for external devices, that names none:
+    nothing else compiles for it, and TVM would make functions of the host."""
+    if target is None or target.kind.name != "ext_dev":
+        return False
+    check_model(target.attrs.get("model"))
+    return True
 
 
 def is_generic(func: tirx.PrimFunc) -> bool:
@@ -92,8 +98,20 @@ def _lower_plain() -> list[tvm.ir.transform.Pass]:
     return [s_tir.transform.UnifyThreadBinding(), s_tir.transform.LowerOpaqueBlock()]
 
 
+@tirx.transform.prim_func_pass(opt_level=0, name="rigi.first_device")
+def _first_device(func: tirx.PrimFunc, _mod: tvm.IRModule, _ctx: Any) -> tirx.PrimFunc:
+    """A function runs on the device of its tensors; one without any on the first. TVM would allocate its workspaces on the host's stack."""
+    if not is_rigi(func.attrs.get("target")) or any(is_buffer_var(p) for p in func.params):
+        return func
+    body = func.body
+    for key, value in (("device_id", 0), ("device_type", tvm.device("ext_dev").dlpack_device_type())):
+        body = tirx.AttrStmt(StringImm("default"), key, prim.IntImm("int32", value), body)
+    return func.with_body(body)
+
+
 def _finish() -> list[tvm.ir.transform.Pass]:
     return [
+        _first_device,
         tirx.transform.VerifyMemory(),
         tirx.transform.AnnotateEntryFunc(),
         tirx.transform.SplitHostDevice(),

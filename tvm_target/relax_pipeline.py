@@ -23,7 +23,9 @@ from tvm import relax, tirx
 from tvm.ir import Call, Op
 from tvm.ir.transform import Pass
 from tvm.s_tir import SBlock, SBlockRealize
+from tvm.tirx.buffer import is_buffer_var
 
+from .branch_storage import branch_storage
 from .legalize import LEGALIZE_MAP
 from .offload import offload
 from .pipeline import is_generic, is_rigi
@@ -46,10 +48,15 @@ def _keep_kernels(func: tirx.PrimFunc, _mod: tvm.IRModule, _ctx: Any) -> tirx.Pr
     return func.with_attr("op_pattern", _OPAQUE) if not is_generic(func) else func
 
 
+def _foldable(func: tirx.PrimFunc) -> bool:
+    return is_generic(func) and not any(is_buffer_var(p) and str(p.dtype).startswith("float8") for p in func.params)
+
+
 @tvm.transform.module_pass(opt_level=0, name="rigi.fold_constants")
 def _fold_constants(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
-    """FoldConstant, which tries every function of constants on the host; calls of kernels are kept from it."""
-    hidden = {gv: func for gv, func in mod.functions.items() if isinstance(func, tirx.PrimFunc) and not is_generic(func)}
+    """FoldConstant, which tries every function of constants on the host. Calls of kernels are kept from it, and functions on 8-bit floats:
+    TVM's CPU code for them knows no infinities."""
+    hidden = {gv: func for gv, func in mod.functions.items() if isinstance(func, tirx.PrimFunc) and not _foldable(func)}
     shown = tvm.IRModule({gv: func for gv, func in mod.functions.items() if gv not in hidden}, attrs=mod.attrs)
     folded = relax.transform.FoldConstant()(shown)
     folded.update(tvm.IRModule(hidden))
@@ -103,6 +110,8 @@ def legalize_passes(target: Any) -> list[Pass]:
         turn_products,
         legalize(LEGALIZE),
         _keep_kernels,
+        t.CanonicalizeBindings(),  # items of tuples that are made here: FuseTIR fails where one stands inside another
+        t.DeadCodeElimination(),
         t.AnnotateTIROpPattern(),
         _fold_constants,
         t.FuseOps(),
@@ -130,6 +139,7 @@ def finalize_passes(target: Any) -> list[Pass]:
     t = relax.transform
     return [
         t.StaticPlanBlockMemory(),
+        branch_storage,
         t.LowerAllocTensor(),
         t.KillAfterLastUse(),
         t.LowerRuntimeBuiltin(),

@@ -44,11 +44,17 @@ def sdk_root() -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def check_model(model: str | None) -> None:
+    """Raises ChipError for a model that there is no chip of."""
+    if model not in MODELS:
+        what = "a target of kind ext_dev that names no chip model" if model is None else f"unknown chip model {str(model)!r}"
+        raise ChipError(f"{what}; this target knows: {', '.join(MODELS)}; use target={MODELS[0]!r}")
+
+
 @cache
 def chip(model: str = "rigi1") -> Chip:
     """Figures of a chip model from `sdk_sim/chips/<model>.toml`. Raises ChipError for a model without a chip file."""
-    if model not in MODELS:
-        raise ChipError(f"unknown chip model {model!r}; this target knows: {', '.join(MODELS)}")
+    check_model(model)
     path = sdk_root() / "chips" / f"{model}.toml"
     try:
         figures = tomllib.loads(path.read_text())

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from tvm import relax
 
-from tvm_target.frontend import from_torch
+from tvm_target.frontend import from_onnx, from_torch
 from tvm_target.legalize import LEGALIZE_MAP
 
 DEVICE = tvm.device("ext_dev")
@@ -162,3 +162,44 @@ def test_weights_anywhere_in_memory_are_taken() -> None:
     linear.weight.data = store[3:19].view(4, 4).copy_(linear.weight.data)
     _, parameters = from_torch(exported(linear, torch.randn(2, 4, dtype=torch.bfloat16)))
     assert any(np.array_equal(p.numpy().view(np.uint16), linear.weight.data.view(torch.uint16).numpy()) for p in parameters)
+
+
+class Mixed(nn.Module):
+    """Convolutions of `dtype`; a normalization whose parameters and statistics are fp32."""
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.first, self.turned = nn.Conv2d(3, 8, 3, padding=1).to(dtype), nn.ConvTranspose2d(8, 4, 2, stride=2).to(dtype)
+        self.norm, self.group = nn.BatchNorm2d(8), nn.GroupNorm(2, 4).to(dtype)
+        self.line = nn.Conv1d(4, 5, 3).to(dtype)
+        with torch.no_grad():
+            self.norm.running_mean.uniform_(-1, 1)
+            self.norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.line(self.group(self.turned(self.norm(self.first(x)).relu())).flatten(2)),)
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16))
+def test_convolutions_and_normalizations_of_16_bits(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    module, x = Mixed(dtype).eval(), torch.randn(2, 3, 6, 5).to(dtype)
+    got, want = on_chip(exported(module, x), x), module(x)[0]
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.float(), want.float(), rtol=0, atol=float(want.abs().max()) * torch.finfo(dtype).eps * 4)
+
+
+def test_onnx_slices_with_bounds_as_attributes() -> None:
+    """As before version 10, with axes and without."""
+    onnx = pytest.importorskip("onnx")
+    for extra, part in (({}, np.s_[1:2, 1:3]), ({"axes": [2, 0]}, np.s_[1:3, :, 1:2])):
+        node = onnx.helper.make_node("Slice", ["x"], ["y"], starts=[1, 1], ends=[2, 3], **extra)
+        values = [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in (("x", [3, 4, 5]), ("y", None))
+        ]
+        graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 9)])
+        x = np.arange(60, dtype="float32").reshape(3, 4, 5)
+        machine = relax.VirtualMachine(tvm.compile(from_onnx(model), target="rigi1"), DEVICE)
+        np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(x, DEVICE)).numpy(), x[part])
+        assert len(model.graph.node[0].input) == 1

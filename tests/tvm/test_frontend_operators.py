@@ -56,6 +56,24 @@ def test_types_are_promoted_as_torch_does() -> None:
     same(mixed, INTEGERS, FLOATS)
 
 
+def test_empty_tensors_of_one_dimension_join_any_other() -> None:
+    """As the cache of a model before its first token."""
+
+    def grown(x: Tensor, i: Tensor) -> tuple[Tensor, ...]:
+        empty, none = torch.tensor([]), torch.tensor([], dtype=torch.int64)
+        first = torch.cat([empty, x], -2)
+        return first, torch.cat([first, empty, x], 1), torch.cat([none, i]), torch.cat([empty, i], 0), torch.cat([x[0, 0], empty])
+
+    x, i = torch.arange(24.0).reshape(2, 3, 4), torch.arange(6).reshape(2, 3)
+    same(grown, x, i)
+    same(grown, x, i, others=[(x[:1], i[:1])], **{"0": torch.export.Dim("n", min=1)})
+
+
+def test_a_mask_takes_the_elements_one_after_the_other() -> None:
+    mask = torch.tensor([[False, True, True], [True, False, False], [False, False, True]])
+    same(lambda x, m, y: x.masked_scatter(m, y), torch.zeros(3, 3), mask, torch.arange(1.0, 5.0), target="rigi1")
+
+
 def test_integers_divide_shift_and_clamp() -> None:
     def whole(i: Tensor, f: Tensor) -> tuple[Tensor, ...]:
         rounded = torch.div(i, 4, rounding_mode="floor"), torch.div(i, 4, rounding_mode="trunc"), torch.div(f, 0.3, rounding_mode="trunc")

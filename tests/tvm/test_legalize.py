@@ -1,5 +1,6 @@
 """Sorts, scans, scatters and searches of Relax on the chip, against NumPy: one compilation for all sizes, no element loops."""
 
+import itertools
 import json
 from collections.abc import Callable
 
@@ -171,6 +172,70 @@ def test_cumprod_and_flat_scans():
         np.testing.assert_allclose(sums, np.cumsum(x), rtol=1e-5)
 
 
+@pytest.mark.parametrize("exclusive", (False, True))
+def test_sums_of_int64_beyond_32_bits(exclusive):
+    run = compiled(lambda x: relax.Tuple([op.cumsum(x, axis=k, exclusive=exclusive) for k in (0, 1)]), [("m", "n")], ["int64"])
+    assert not run.loops
+    rng = np.random.default_rng(0)
+    x = rng.integers(-(2**62), 2**62, (5, 70)) >> rng.integers(0, 62, (5, 70))
+    x[1] = 2**32 - 1
+    for axis, got in enumerate(run(x)):
+        np.testing.assert_array_equal(got, np.cumsum(x, axis) - (x if exclusive else 0))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("float32", "int32"), ("float32", "int64"), ("int32", "int8"), ("float32", "float16"), ("bool", "int64")]
+)
+def test_elements_are_cast_before_they_are_added(source, target):
+    run = compiled(lambda x: op.cumsum(x, axis=1, dtype=target), [(2, 5)], [source])
+    x = np.array([[0.6, 0.6, 1.6, 0.7, -0.9], [100, 100, 100, 2.5, -7]], "float32").astype(source)
+    np.testing.assert_array_equal(run(x), np.cumsum(x.astype(target), 1, dtype=target))
+
+
+@pytest.mark.parametrize("dtype", ("bool", "int8", "uint8", "uint16", "uint32", "int64", "float16", "bfloat16", "float32", "float64"))
+def test_argmax_and_argmin(dtype):
+    """Of zeros, of the lowest numbers, of equals, of NaN: the first place."""
+    run = compiled(lambda x: relax.Tuple([op.argmax(x, axis=1), op.argmin(x, axis=0, keepdims=True), op.argmax(x)]), [(4, 50)], [dtype])
+    zeros, x = np.zeros((4, 50), type_of(dtype)), sample((4, 50), dtype)
+    if np.dtype(type_of(dtype)).kind in "iu":
+        x[1] = np.iinfo(dtype).min
+    elif dtype != "bool":
+        x[0], x[1, 7], x[2, ::2] = -np.inf, np.nan, np.inf
+    for given in (zeros, x):
+        seen = given.astype("float32") if dtype == "bfloat16" else given
+        for got, want in zip(run(given), (seen.argmax(1), seen.argmin(0)[None], seen.argmax())):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_the_largest_number_may_come_after_others_of_a_long_row():
+    run = compiled(lambda x: op.argmax(x, axis=1), [(2, 5000)], ["float32"])
+    x = np.random.default_rng(0).standard_normal((2, 5000)).astype("float32")
+    x[0, 4321] = np.nan
+    np.testing.assert_array_equal(run(x), x.argmax(1))
+
+
+def test_halves_are_rounded_to_even():
+    x = np.array([[-3.5, -2.5, -1.5, -0.5, -0.0, 0.5, 1.5, 2.5, 0.49999997, 8388607.5, np.inf, np.nan]], "float32")
+    for dtype in ("float32", "float64", "float16"):
+        run = compiled(op.round, [x.shape], [dtype])
+        np.testing.assert_array_equal(run(x.astype(dtype)), np.round(x.astype(dtype)))
+
+
+@pytest.mark.parametrize("dtype", ("float8_e4m3fn", "float8_e5m2", "float64"))
+def test_infinities_and_nan_of_all_floats(dtype):
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    x = np.array([1, np.nan, 3, -2, -0.0], "float32").astype(kind)
+    largest, bounded, filled = compiled(
+        lambda v: relax.Tuple([op.max(v), op.maximum(v, relax.const(0, dtype)), op.full((3,), relax.const(-np.inf, "float32"), dtype)]),
+        [x.shape],
+        [dtype],
+    )(x)
+    assert np.isnan(largest.astype("float32"))
+    np.testing.assert_array_equal(bounded.astype("float32"), [1, np.nan, 3, 0, 0])
+    # e4m3 has no infinity: the chip saturates
+    np.testing.assert_array_equal(filled.astype("float32"), [-448.0 if dtype == "float8_e4m3fn" else -np.inf] * 3)
+
+
 # ---- scatter
 
 
@@ -282,6 +347,21 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     shared = np.prod(np.maximum(high - low, 0))
     return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
+
+
+def test_dynamic_strided_slice_takes_what_numpy_takes():
+    run = compiled(lambda *args: op.dynamic_strided_slice(*args), [("n",), (1,), (1,), (1,)], ["float32", "int64", "int64", "int64"])
+    x = np.arange(8, dtype=np.float32)
+    ends = (-20, -9, -8, -3, 0, 2, 5, 7, 8, 12)
+    for begin, end, step in itertools.product(ends, ends, (-9, -3, -1, 1, 2, 9)):
+        got = run(x, *(np.array([k]) for k in (begin, end, step)))
+        np.testing.assert_array_equal(got, x[begin:end:step], err_msg=f"{begin}:{end}:{step}")
+    assert run(x[:0], *(np.array([k]) for k in (0, 5, 1))).shape == (0,)
+    run = compiled(lambda *args: op.dynamic_strided_slice(*args), [("m", 5, "n"), (3,), (3,), (3,)], ["int64", "int64", "int64", "int64"])
+    y = sample((4, 5, 6), "int64")
+    for begin, end, step in ([(9, -2, 1), (-9, 1, 5), (-1, 1, 2)], [(0, 0, 0), (4, 9, 6), (1, 2, 3)], [(0, 4, 0), (4, 2, 6), (1, 1, 1)]):
+        want = y[tuple(slice(*k) for k in zip(begin, end, step))]
+        np.testing.assert_array_equal(run(y, np.array(begin), np.array(end), np.array(step)), want)
 
 
 def test_results_of_the_host_are_on_the_device():

@@ -10,7 +10,7 @@ import pytest
 import tvm
 from tvm import relax
 
-from tvm_target import model_cache, pipeline, relax_pipeline
+from tvm_target import compiler, model_cache, pipeline, relax_pipeline
 
 TARGET = tvm.target.Target("rigi1")
 DEVICE = tvm.device("ext_dev")
@@ -87,9 +87,29 @@ def test_quick_compilations_and_other_targets_are_left_alone(tmp_path: Path, mon
     assert not (tmp_path / "executables").exists()
 
 
-def test_a_damaged_file_is_compiled_again(kept: Path) -> None:
+def damaged(content: bytes) -> list[bytes]:
+    half = len(content) // 2
+    return [b"", b"no library", content[:half], content[:-1], content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]]
+
+
+def test_a_damaged_model_is_compiled_again(kept: Path) -> None:
     tvm.compile(model(), target="rigi1")
     (file,) = (kept / "executables").rglob("*.so")
-    file.write_bytes(b"no library")
-    assert run(tvm.compile(model(), target="rigi1")) == [1, 2, 3, 4]
-    assert isinstance(tvm.compile(model(), target="rigi1"), model_cache.CachedExecutable)
+    for content in damaged(file.read_bytes()):
+        file.unlink()  # what is loaded from it stays
+        file.write_bytes(content)
+        again = tvm.compile(model(), target="rigi1")
+        assert not isinstance(again, model_cache.CachedExecutable) and run(again) == [1, 2, 3, 4]
+        assert isinstance(tvm.compile(model(), target="rigi1"), model_cache.CachedExecutable)
+
+
+def test_a_damaged_object_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIGI_CACHE", str(tmp_path))
+    source = 'extern "C" int answer() { return 42; }\n'
+    code = compiler.compile_source(source)
+    (file,) = (tmp_path / "objects").rglob("*.so")
+    for content in damaged(file.read_bytes()):
+        file.write_bytes(content)
+        assert compiler.compile_source(source) == code
+        assert compiler.kept_bytes(file) == code
+    assert [p.name for p in file.parent.iterdir()] == [file.name], "nothing half written is left"

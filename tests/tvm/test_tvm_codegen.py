@@ -2,15 +2,16 @@
 
 import subprocess
 
+import numpy as np
 import pytest
 import tvm
 from tvm.script import tirx as T
 
-from tvm_target import compiler, package, runtime
+from tvm_target import compiler, package, runtime, testing
 from tvm_target import dialect as R
 from tvm_target.build import compile_kernel as compile_spec
 from tvm_target.codegen import CodegenError
-from tvm_target.target import sdk_root
+from tvm_target.target import ChipError, sdk_root
 
 
 def test_the_target() -> None:
@@ -31,7 +32,7 @@ def test_unknown_models_are_refused(compile_kernel) -> None:
         {"kind": "ext_dev", "model": "rigi9", "keys": ["rigi"], "host": "llvm"},
         {"kind": "ext_dev", "keys": ["rigi"], "host": "llvm"},
     ):
-        with pytest.raises(CodegenError, match="builds for: rigi1"):
+        with pytest.raises(ChipError, match="this target knows: rigi1"):
             tvm.compile(kernel, target=tvm.target.Target(target))
 
 
@@ -210,3 +211,54 @@ def test_the_source_is_deterministic(compiled) -> None:
     spec = next(found.spec for found in package.discover() if found.spec.name == "silu_mul")
     again = compile_spec(spec)
     assert again.mod.imports[0].inspect_source() == compiled("silu_mul").mod.imports[0].inspect_source()
+
+
+def _generic(arguments: str, body: str) -> tvm.IRModule:
+    head = "@I.ir_module\nclass Module:\n    @T.prim_func(s_tir=True)\n"
+    return tvm.script.from_source(f"{head}    def main({arguments}):\n{body}")
+
+
+def test_buffers_of_other_memories_lie_in_hbm() -> None:
+    """What a schedule for a GPU calls "shared" is an intermediate tensor."""
+    loops = """
+        a = T.sblock_alloc_buffer((16, 8), "float32", scope="shared")
+        for i, j in T.grid(16, 8):
+            with T.sblock("a"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                a[vi, vj] = T.exp(x[vi, vj])
+        for i, j in T.grid(16, 8):
+            with T.sblock("y"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                y[vi, vj] = a[vi, vj] + a[15 - vi, 7 - vj]
+"""
+    module = _generic('x: T.Buffer((16, 8), "float32"), y: T.Buffer((16, 8), "float32")', loops)
+    x = np.linspace(-1, 1, 128, dtype="float32").reshape(16, 8)
+    y = testing.run(tvm.compile(module, target="rigi1"), "main", x, np.zeros_like(x), out=[1])
+    np.testing.assert_allclose(y, np.exp(x) + np.exp(x[::-1, ::-1]), rtol=1e-6)
+
+
+def test_too_many_tensors_at_once_are_refused() -> None:
+    names = [f"x{k}" for k in range(130)]
+    arguments = ", ".join(f'{n}: T.Buffer((64, 64), "float32")' for n in [*names, "y"])
+    loops = f"""        for i, j in T.grid(64, 64):
+            with T.sblock("y"):
+                vi, vj = T.axis.remap("SS", [i, j])
+                y[vi, vj] = {" + ".join(f"{n}[vi, vj] * T.exp({n}[vj, vi])" for n in names)}
+"""
+    with pytest.raises(CodegenError, match=r"function main: .* 131 arguments.* bytes of a core's scratchpad.*split the function"):
+        tvm.compile(_generic(arguments, loops), target="rigi1")
+
+
+def test_four_bit_numbers_are_refused() -> None:
+    loops = """        for i in range(8):
+            with T.sblock("y"):
+                v = T.axis.spatial(8, i)
+                y[v] = T.Cast("int4", x[v])
+"""
+    with pytest.raises(CodegenError, match="the tensor 'y' is int4, .* packed in uint8"):
+        tvm.compile(_generic('x: T.Buffer((8,), "int8"), y: T.Buffer((8,), "int4")', loops), target="rigi1")
+
+
+def test_calls_of_the_host_are_refused() -> None:
+    with pytest.raises(CodegenError, match=r'call_packed\("foo".*is called from Relax, between kernels'):
+        tvm.compile(_generic('x: T.Buffer((8,), "float32")', '        T.evaluate(T.call_packed("foo", x.data))\n'), target="rigi1")

@@ -12,6 +12,7 @@ from tvm import relax
 
 from tvm_target import package, testing
 from tvm_target.codegen import CodegenError
+from tvm_target.target import ChipError
 
 BF16 = ml_dtypes.bfloat16
 DEVICE = tvm.device("ext_dev", 0)
@@ -137,6 +138,23 @@ def test_operators_that_cannot_be_compiled_are_named() -> None:
     assert text.startswith("function main: the operator relax.nn.attention_var_len(") and "not supported" in text
 
 
+def test_a_concatenation_of_many_results_is_one_kernel_of_copies() -> None:
+    parts = 70  # more than a launch's usual arguments
+    builder = relax.BlockBuilder()
+    given = [relax.Var(f"x{k}", relax.TensorType((1, 64), "float32")) for k in range(parts)]
+    with builder.function("main", given):
+        with builder.dataflow():
+            joined = builder.emit_output(relax.op.concat([builder.emit(relax.op.tanh(x)) for x in given], axis=0))
+        builder.emit_func_output(joined)
+    executable = tvm.compile(builder.finalize(), target="rigi1")
+    assert ".gather(" not in executable.mod.imports[0].imports[0].inspect_source()
+    arrays = [np.random.default_rng(k).standard_normal((1, 64)).astype(np.float32) for k in range(parts)]
+    testing.statistics()
+    got = relax.VirtualMachine(executable, DEVICE)["main"](*(tvm.runtime.tensor(a, DEVICE) for a in arrays)).numpy()
+    np.testing.assert_allclose(got, np.tanh(np.concatenate(arrays)), rtol=1e-6, atol=1e-6)
+    assert [found["launches"] for found in testing.statistics()["kernels"].values()] == [1]
+
+
 def test_the_pipeline_is_known_by_tvm_and_leaves_other_targets_alone() -> None:
     target = tvm.target.Target("rigi1")
     for choice in (relax.get_default_pipeline(target), relax.get_pipeline("rigi")):
@@ -147,3 +165,35 @@ def test_the_pipeline_is_known_by_tvm_and_leaves_other_targets_alone() -> None:
         builder.emit_func_output(builder.emit(relax.op.add(x, x)))
     vm = relax.VirtualMachine(tvm.compile(builder.finalize(), target="llvm"), tvm.cpu())
     assert vm["main"](tvm.runtime.tensor(np.ones(4, np.float32))).numpy().tolist() == [2, 2, 2, 2]
+
+
+NESTED = """
+@I.ir_module
+class Module:
+    @R.function
+    def main(x: R.Tensor((5,), "float32")):
+        with R.dataflow():
+            pairs = ((x, R.exp(x)), R.negative(x))
+            pair = pairs[0]
+            y = pair[1]
+            R.output(y)
+        return y
+"""
+
+
+def test_an_item_of_a_tuple_in_a_tuple() -> None:
+    x = np.linspace(-1, 1, 5, dtype="float32")
+    vm = relax.VirtualMachine(tvm.compile(tvm.script.from_source(NESTED), target="rigi1"), DEVICE)
+    np.testing.assert_allclose(vm["main"](tvm.runtime.tensor(x, DEVICE)).numpy(), np.exp(x), rtol=1e-6)
+
+
+def test_a_target_is_the_chip_or_refused() -> None:
+    """Never functions of the host."""
+    module = tvm.script.from_source(NESTED)
+    executable = tvm.compile(module, target=tvm.target.Target({"kind": "ext_dev", "model": "rigi1"}))
+    testing.statistics()
+    relax.VirtualMachine(executable, DEVICE)["main"](tvm.runtime.tensor(np.zeros(5, "float32"), DEVICE))
+    assert testing.statistics()["launches"] == 1
+    for target in ("ext_dev", {"kind": "ext_dev", "model": "rigi2"}):
+        with pytest.raises(ChipError, match="this target knows: rigi1; use target='rigi1'"):
+            tvm.compile(module, target=tvm.target.Target(target))

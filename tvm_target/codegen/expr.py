@@ -12,6 +12,7 @@ from tvm.ir import Call, StringImm, TensorLoad, Var, prim
 from ..isa import PREFIX
 from .context import BufferInfo, Kernel, bits_of, op_name
 from .scalars import ctype, is_small_float, known, rounded, stored, widened
+from .walk import children
 
 _BINARY = {
     prim.Add: ("+", 12), prim.Sub: ("-", 12), prim.Mul: ("*", 13),
@@ -37,6 +38,11 @@ _ATOM, _UNARY, _MUL, _TERNARY = 20, 15, 13, 2
 
 def dtype_of(expr: Any) -> str:
     return str(expr.ty)
+
+
+def _reads(expr: Any) -> bool:
+    """Whether a buffer's element takes part."""
+    return isinstance(expr, TensorLoad) or any(_reads(child) for child in children(expr))
 
 
 class ExprPrinter:
@@ -136,7 +142,7 @@ class ExprPrinter:
         left = self(e.a, inner)
         with self.hoisting(self._hoist and not lazy):
             right = self(e.b, inner if sign in _BITWISE else level + 1)
-        return self._narrowed(f"{left} {sign} {right}", level, dtype_of(e))
+        return self._narrowed(f"{left} {sign} {right}", level, dtype_of(e), self._overflows(e))
 
     def _extreme(self, name: str, e: Any) -> tuple[str, int]:
         dtype = dtype_of(e)
@@ -166,9 +172,17 @@ class ExprPrinter:
             x, y = self(a, _MUL), self(b, _MUL)
         return f"{x} - std::floor({x} / ({y})) * ({y})", 12
 
-    def _narrowed(self, text: str, level: int, dtype: str) -> tuple[str, int]:
-        # C++ computes small integers in int; TIR wraps. int32 may grow to 64 bits, as its overflow means nothing in TIR.
-        return (f"static_cast<{dtype}_t>({text})", _ATOM) if dtype in ("uint8", "uint16", "int8", "int16") else (text, level)
+    def _narrowed(self, text: str, level: int, dtype: str, overflows: bool = False) -> tuple[str, int]:
+        # C++ computes small integers in int, and the sequencer int32 in 64 bits; values wrap.
+        small = dtype in ("uint8", "uint16", "int8", "int16") or dtype == "int32" and overflows
+        return (f"static_cast<{dtype}_t>({text})", _ATOM) if small else (text, level)
+
+    def _overflows(self, e: Any) -> bool:
+        """Whether an int32 sum, difference, product or shift may leave its range, for all that is known: those of indices do not."""
+        if dtype_of(e) != "int32" or type(e) not in (prim.Add, prim.Sub, prim.Mul, prim.LShift) or not _reads(e):
+            return False
+        known = self._analyzer.const_int_bound(e)
+        return known.min_value < -(1 << 31) or known.max_value >= 1 << 31
 
     def _let(self, e: prim.Let) -> tuple[str, int]:
         self.kernel.push()
@@ -215,6 +229,8 @@ class ExprPrinter:
             return self._narrowed(f"({self(e.args[0], 14)} {_CALL_BINARY[name]} {self(e.args[1], 14)})", _ATOM, dtype_of(e))
         if name == "bitwise_not":
             return self._inverted(e.args[0])
+        if name == "round":  # halves to even, as everywhere on the chip
+            name = "nearbyint"
         if name in _MATH:
             return f"std::{name}({', '.join(self(a) for a in e.args)})", _ATOM
         if name in ("exp10", "rsqrt", "sigmoid"):

@@ -94,7 +94,10 @@ def _launch(kernel: Kernel, body: Any) -> tuple[list[Any], Any]:
             if stmt.attr_key == "thread_extent":
                 tag = str(stmt.node.thread_tag)
                 if tag != "blockIdx.x":
-                    kernel.fail(f"the thread axis {tag!r}: Rigi-1 has cores, no threads; bind loops to 'blockIdx.x' only")
+                    kernel.fail(
+                        f"the thread axis {tag!r}: Rigi-1 has cores, no threads; bind loops to 'blockIdx.x' only, or compile the function "
+                        "as it was before it was scheduled for a GPU"
+                    )
                 if thread is not None:
                     kernel.fail("blockIdx.x is launched twice; one launch_thread('blockIdx.x', ...) stands around everything")
                 thread = stmt

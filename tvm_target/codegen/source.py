@@ -25,8 +25,25 @@ using rigi::col, rigi::hbm, rigi::imm, rigi::row, rigi::sram;  // how operands a
 _HELPERS = {
     "min": "inline int64_t min(int64_t a, int64_t b) { return b < a ? b : a; }",
     "max": "inline int64_t max(int64_t a, int64_t b) { return a < b ? b : a; }",
-    "min_of": "template <typename T>\nT min_of(T a, T b) {\n  return b < a ? b : a;\n}",
-    "max_of": "template <typename T>\nT max_of(T a, T b) {\n  return a < b ? b : a;\n}",
+    # As the vector engine's: NaN if either is, and -0 below +0.
+    "min_of": """\
+template <typename T>
+T min_of(T a, T b) {
+  if constexpr (T(0.5) != T(0)) {  // floats
+    if (a != a || b != b) return a + b;
+    if (a == b) return std::signbit(b) ? b : a;
+  }
+  return b < a ? b : a;
+}""",
+    "max_of": """\
+template <typename T>
+T max_of(T a, T b) {
+  if constexpr (T(0.5) != T(0)) {  // floats
+    if (a != a || b != b) return a + b;
+    if (a == b) return std::signbit(a) ? b : a;
+  }
+  return a < b ? b : a;
+}""",
     "truncdiv": """\
 // Divisions whose divisor may be anything. By zero gives 0, as on the vector engine; -1 apart, since the host traps on overflow.
 inline int64_t truncdiv(int64_t a, int64_t b) { return b == 0 ? 0 : b == -1 ? static_cast<int64_t>(-static_cast<uint64_t>(a)) : a / b; }""",

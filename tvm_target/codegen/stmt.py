@@ -12,7 +12,7 @@ from .context import BufferInfo, Kernel, bits_of, op_name, statements
 from .expr import ExprPrinter, dtype_of
 from .instr import InstructionPrinter
 from .scalars import ctype, known, written
-from .walk import post_order_visit
+from .walk import children, post_order_visit
 
 _OPERAND = 10  # binds more tightly than a comparison
 MAX_LOCAL = 4096  # elements of a sequencer array
@@ -32,6 +32,10 @@ def has_element_loops(body: Any) -> bool:
 
     post_order_visit(body, visit)
     return found
+
+
+def _calls(expr: Any) -> bool:
+    return isinstance(expr, Call) or any(_calls(child) for child in children(expr))
 
 
 class StatementPrinter:
@@ -109,7 +113,12 @@ class StatementPrinter:
             if name in ("break_loop", "continue_loop"):
                 self.emit(f"{name.removesuffix('_loop')};")
                 return
-        self.kernel.fail(f"the statement {call} is no instruction of the chip")
+        if not isinstance(call, Call) and not _calls(call):
+            return  # a number that nobody uses
+        self.kernel.fail(
+            f"the statement {call}: the chip runs its own instructions (tvm_target.dialect) and calls nothing else; a function of the host "
+            "is called from Relax, between kernels (R.call_packed, R.call_dps_packed)"
+        )
 
     # ---- variables
     def _visit_bind(self, stmt: Any) -> None:
@@ -171,8 +180,8 @@ class StatementPrinter:
 
     def _element(self, info: BufferInfo, stmt: Any) -> None:
         """An element of SRAM by a fill; one of HBM by way of the slot, line 1 of the scratchpad."""
-        if not known(info.dtype):
-            self.kernel.fail(f"an element of {info.name!r} is written, but the sequencer has no {info.dtype} numbers")
+        if not known(info.dtype) or info.dtype == "float8_e8m0fnu":
+            self.kernel.fail(f"an element of {info.name!r} is written, but the sequencer writes no {info.dtype} numbers; use another type")
         size = bits_of(info.dtype) // 8
         with self.expr.hoisting():
             value = self.expr(stmt.value)

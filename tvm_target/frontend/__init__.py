@@ -13,15 +13,25 @@ torch does to types by itself (`graph`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import tvm
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
+from . import narrow, operators
 from .graph import prepared
-from .operators import CONVERTERS
 
-__all__ = ["from_torch"]
+__all__ = ["from_onnx", "from_torch"]
+
+
+def from_onnx(model: Any, **options: Any) -> tvm.IRModule:
+    """The Relax module of an ONNX model, as `tvm.relax.frontend.onnx.from_onnx` makes it, with older operators that it does not know."""
+    from .onnx_models import from_onnx as run  # onnx is an extra of its own
+
+    return run(model, **options)
+
 
 _aten = torch.ops.aten
 WHOLE = (_aten.linear.default, _aten.matmul.default, _aten.scaled_dot_product_attention.default, _aten.silu.default)
@@ -33,9 +43,10 @@ def from_torch(exported: torch.export.ExportedProgram) -> tuple[tvm.IRModule, li
     The module's `main` takes the program's inputs, then the parameters, and gives the tuple of its outputs. The parameters are apart so
     that a compiled model does not depend on weights; buffers (tables of positions and the like) are constants.
     """
-    known = {*ExportedProgramImporter().create_convert_map(), *CONVERTERS}
+    converters = {**narrow.CONVERTERS, **operators.CONVERTERS}
+    known = {*ExportedProgramImporter().create_convert_map(), *converters}
     exported = prepared(exported, WHOLE, known)
-    module = from_exported_program(exported, keep_params_as_input=True, run_ep_decomposition=False, custom_convert_map=CONVERTERS)
+    module = from_exported_program(exported, keep_params_as_input=True, run_ep_decomposition=False, custom_convert_map=converters)
     main = module["main"]
     parameters = list(main.attrs["params"])
     module["main"] = main.without_attr("params")

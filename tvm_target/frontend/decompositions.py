@@ -6,6 +6,7 @@ nowhere. Sizes may be symbolic. Each function is plain torch, so it can be held 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -132,6 +133,23 @@ def _where(condition: Tensor, x: Any, y: Any) -> Tensor:
     return _aten.where.self(condition, x, y)
 
 
+def _cat(tensors: list[Tensor], dim: int = 0) -> Tensor:
+    """Without the empty tensors of one dimension that torch takes beside those of any rank: what a cache of nothing is."""
+    kept = [x for x in tensors if not (x.dim() == 1 and isinstance(x.shape[0], int) and x.shape[0] == 0)]
+    if not kept or len(kept) == len(tensors):
+        return NotImplemented
+    dtype = functools.reduce(torch.promote_types, (x.dtype for x in tensors))
+    kept = [x.to(dtype) for x in kept]
+    return torch.cat(kept, dim) if len(kept) > 1 else kept[0].clone()
+
+
+def _masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """The next element of `source` wherever the mask is set."""
+    mask = mask.expand(x.shape)
+    places = (mask.reshape(-1).to(torch.int64).cumsum(0) - 1).clamp(min=0)
+    return torch.where(mask, source.reshape(-1)[places].reshape(x.shape), x)
+
+
 def _unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
     """Windows of a dimension; what lies inside of one comes last."""
     dim %= x.dim()
@@ -157,6 +175,8 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     _aten.any.dim: lambda x, dim, keepdim=False: _any(x, [dim], keepdim),
     _aten.any.dims: lambda x, dim=None, keepdim=False: _any(x, list(range(x.dim())) if dim is None else dim, keepdim),
     _aten.unfold.default: _unfold,
+    _aten.cat.default: _cat,
+    _aten.masked_scatter.default: _masked_scatter,
     _aten.exp2.default: lambda x: torch.exp(x * math.log(2.0)),
     _aten.hypot.default: lambda x, y: (x * x + y * y).sqrt(),
     **dict.fromkeys((_aten.signbit.default, torch.ops.prims.signbit.default), lambda x: x < 0),

@@ -7,10 +7,10 @@ kernel, and brings the result back. What a file does not take, it hands to TVM's
 
 from __future__ import annotations
 
-from . import create, host, nn, scan, scatter, search, sort, vision
+from . import create, host, nn, scan, scatter, search, slice, sort, vision
 from .common import Legalize
 
 __all__ = ["LEGALIZE_MAP"]
 
-LEGALIZE_MAP: dict[str, Legalize] = {**sort.OPS, **scan.OPS, **scatter.OPS, **search.OPS, **vision.OPS, **nn.OPS, **create.OPS}
+LEGALIZE_MAP: dict[str, Legalize] = {**sort.OPS, **scan.OPS, **scatter.OPS, **search.OPS, **vision.OPS, **nn.OPS, **create.OPS, **slice.OPS}
 host.register()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
-from .common import Legalize, attempt, dtype_of, shape_of, static
+from .common import Legalize, attempt, cast, dtype_of, shape_of, static
 
 MASKED = -3.0e38  # finite: a row that sees nothing gives the mean of the values, never NaN
 
@@ -103,7 +103,18 @@ def _adaptive_mean(bb: relax.BlockBuilder, op: relax.Call) -> relax.Expr:
     return bb.emit(relax.op.matmul(_pooling(height, rows), narrow))
 
 
+def _in_fp32(bb: relax.BlockBuilder, op: relax.Call) -> relax.Expr:
+    """A normalization of bf16, which TVM's legalization refuses, rounded once at the end."""
+    args = [cast(bb, x, "float32") for x in op.args]
+    return cast(bb, bb.emit(relax.Call(op.op, args, op.attrs)), "bfloat16")
+
+
+def _is_bf16(op: relax.Call) -> bool:
+    return dtype_of(op.args[0]) == "bfloat16"
+
+
 OPS: dict[str, Legalize] = {
+    **{f"relax.nn.{name}_norm": attempt(_in_fp32, _is_bf16) for name in ("layer", "group", "instance")},
     "relax.nn.attention": _attention,
     "relax.nn.attention_bias": _attention,
     "relax.nn.adaptive_avg_pool2d": attempt(_adaptive_mean, _uneven),

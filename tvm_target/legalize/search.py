@@ -1,10 +1,11 @@
-"""bucketize and multinomial_from_uniform: places found by counting, which is a reduction, not by a search that jumps."""
+"""bucketize and multinomial_from_uniform: places found by counting, which is a reduction, not by a search that jumps. argmax and argmin:
+TVM's begin with place -1, which stays where no element is larger than the lowest number of its type."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tvm import relax, te, tirx
+from tvm import relax, te, tirx, topi
 from tvm.ir import prim
 
 from .common import Legalize, cast, dtype_of, product, reshape, shape_of
@@ -46,4 +47,68 @@ def _multinomial(bb: relax.BlockBuilder, op: relax.Call) -> Any:
     return cast(bb, reshape(bb, bounded, [k, 1]), str(op.attrs.dtype))
 
 
-OPS: dict[str, Legalize] = {"relax.bucketize": _bucketize, "relax.multinomial_from_uniform": _multinomial}
+# The type in which elements are compared, where it is not their own.
+_COMPARED = {**dict.fromkeys(("bool", "int8", "uint8", "int16", "uint16"), "int32"), "float16": "float32", "bfloat16": "float32"}
+_TWICE = ("int64", "uint64", "uint32", "float64")  # what the vector engine's top-k does not compare
+
+
+def _best_place(x: te.Tensor, axis: int, largest: bool) -> te.Tensor:
+    """int64: where along `axis` the largest (smallest) element stands, the first of equals; the axis stays, with one element."""
+    dtype = _COMPARED.get(str(x.dtype), str(x.dtype))
+    ends = tirx.min_value, tirx.max_value
+    worst = tirx.const(float("-inf" if largest else "inf"), dtype) if "float" in dtype else ends[not largest](dtype)
+
+    def combine(a: Any, b: Any) -> tuple[Any, Any]:
+        better = a[1] > b[1] if largest else a[1] < b[1]
+        first = tirx.any(better, tirx.all(a[1] == b[1], a[0] < b[0]))
+        return tirx.Select(first, a[0], b[0]), tirx.Select(better, a[1], b[1])
+
+    reducer = te.comm_reducer(combine, lambda place, _value: (tirx.const(0, place), worst), name="best")
+    k = te.reduce_axis((0, x.shape[axis]), "k")
+    shape = [*x.shape[:axis], 1, *x.shape[axis + 1 :]]
+
+    def element(*i: Any) -> Any:
+        return reducer((prim.Cast("int64", k.var), x[(*i[:axis], k, *i[axis + 1 :])].astype(dtype)), axis=k)
+
+    places, _ = te.compute(shape, element, name="best")
+    return te.compute(shape, lambda *i: places(*i), name="place")
+
+
+def _place_of_best(x: te.Tensor, axis: int, largest: bool) -> te.Tensor:
+    """The same as two reductions: the largest element, and the first place where it, or a NaN, stands."""
+    best = (topi.max if largest else topi.min)(x, axis, keepdims=True)
+    k = te.reduce_axis((0, x.shape[axis]), "k")
+    size = prim.Cast("int64", x.shape[axis])
+
+    def element(*i: Any) -> Any:
+        here, place = x[(*i[:axis], k, *i[axis + 1 :])], prim.Cast("int64", k.var)
+        found = here == best[i]
+        found = tirx.any(found, tirx.isnan(here)) if str(x.dtype) == "float64" else found
+        return te.min(tirx.Select(found, place, size), axis=k)
+
+    return te.compute(best.shape, element, name="place")
+
+
+def _arg_extremum(largest: bool) -> Legalize:
+    def legalize(bb: relax.BlockBuilder, op: relax.Call) -> Any:
+        x, axis = op.args[0], op.attrs.axis
+        shape = shape_of(x)
+        kept = [1] * len(shape)
+        if axis is None:
+            x, place = reshape(bb, x, [product(shape)]), 0
+        else:
+            place = int(axis) % len(shape)
+            kept = [*shape[:place], 1, *shape[place + 1 :]]
+        found = bb.emit_te(_place_of_best if dtype_of(x) in _TWICE else _best_place, x, place, largest)
+        result = kept if op.attrs.keepdims else [n for k, n in enumerate(kept) if axis is not None and k != place]
+        return reshape(bb, found, result)
+
+    return legalize
+
+
+OPS: dict[str, Legalize] = {
+    "relax.bucketize": _bucketize,
+    "relax.multinomial_from_uniform": _multinomial,
+    "relax.argmax": _arg_extremum(True),
+    "relax.argmin": _arg_extremum(False),
+}

@@ -16,6 +16,7 @@ in and results out, `vector` and `functions` turn expressions into instructions,
 from __future__ import annotations
 
 from .function import lower_function, lower_functions
+from .slow import ElementLoopsWarning
 from .stage import Unsupported
 
-__all__ = ["Unsupported", "lower_function", "lower_functions"]
+__all__ = ["ElementLoopsWarning", "Unsupported", "lower_function", "lower_functions"]

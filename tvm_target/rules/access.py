@@ -6,8 +6,9 @@
     columns 1, rows by any index    R.gather of rows (an embedding)
     anything else                   R.gather of single elements by an index computed on the vector engine
 
-An access inside if_then_else may point outside its buffer where the condition is false; unless it provably stays inside, its index is
-clamped and it is gathered. int64 is seen as pairs of int32, of which the low one is computed with.
+An access under a condition may point outside its buffer where that excludes it; unless it provably stays inside, it is gathered by an
+index that is 0 at the excluded points, so that no element is read but the first and those that count. int64 is seen as pairs of int32,
+which come and go one word (`part`) at a time.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from tvm import tirx
 from tvm.ir import TensorLoad, prim
 
 from .. import dialect as R
+from . import wide
 from .emitter import constant, integer, product
 from .frame import Frame, Value
-from .rewrite import as_int64, find, flat_offset, linear, substitute, uses
-from .stage import Unsupported, flat_indices
+from .rewrite import find, flat_offset, linear, substitute, uses
+from .stage import Store, Unsupported, flat_indices
 from .vector import Vectors, stored
+from .wide import sign_word
 
 
 def words(buffer: Any) -> int:
@@ -69,23 +72,29 @@ class Access:
         pairs = [*zip(self.indices, self.buffer.shape)]
         return all(prove(i >= 0) and prove(i < n) for i, n in pairs) or prove(self.flat >= 0) and prove(self.flat < self.elements())
 
+    def last_inside(self) -> bool:
+        """Whether the index of the last dimension provably is one of it."""
+        prove = self.frame.emitter.analyzer.can_prove
+        return prove(self.indices[-1] >= 0) and prove(self.indices[-1] < self.buffer.shape[-1])
+
     def elements(self) -> Any:
         """How many elements the buffer has."""
         return self.frame.emitter.simplified(product(self.buffer.shape))
 
 
-def load(vectors: Vectors, e: Any, guarded: bool) -> Value:
-    """Brings an element's window in."""
+def load(vectors: Vectors, e: Any, part: int) -> Value:
+    """Brings an element's window in; of an int64 its low or its high word."""
     frame = vectors.frame
     access = Access(frame, e.source, list(e.indices))
-    if access.affine and not (guarded and not access.inside()):
-        value = _affine(frame, access)
+    masked = bool(vectors.guards) and not access.inside()
+    if access.affine and not masked:
+        value = _affine(frame, access, part)
         if value is not None:
             return value
-    return _gathered(vectors, access, guarded)
+    return _gathered(vectors, access, masked, part)
 
 
-def _affine(frame: Frame, access: Access) -> Value | None:
+def _affine(frame: Frame, access: Access, part: int) -> Value | None:
     buffer, emit, one = access.buffer, frame.emitter.add, integer(1)
     dtype, wide = stored(str(buffer.dtype)), words(buffer) == 2
     row, col = constant(access.row_step), constant(access.col_step)
@@ -98,12 +107,12 @@ def _affine(frame: Frame, access: Access) -> Value | None:
         elif (known := constant(step)) is not None and known < 0:
             return None
         else:
-            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, step), count, 1))
+            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, step, part), count, 1))
         return value
     if wide:
         if frame.emitter.analyzer.can_prove_equal(access.row_step, frame.cols) and col == 1:
             value = frame.new(buffer.name, dtype, "full")
-            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, one), frame.rows * frame.cols, 1))
+            emit(R.load(R.tile(frame.first(value), pitch=1), view(buffer, access.start, one, part), frame.rows * frame.cols, 1))
             return value
         return None
     if col == 1:
@@ -121,45 +130,77 @@ def _affine(frame: Frame, access: Access) -> Value | None:
     return None
 
 
-def _gathered(vectors: Vectors, access: Access, guarded: bool) -> Value:
+def _gathered(vectors: Vectors, access: Access, masked: bool, part: int) -> Value:
     frame, buffer = vectors.frame, access.buffer
     dtype = stored(str(buffer.dtype))
-    flat = _clamped(access.flat, access.elements(), frame) if guarded else access.flat
-    col = frame.col.var if frame.col is not None else None
-    if not guarded and col is not None and words(buffer) == 1:
-        split = linear(flat, [col], frame.emitter.analyzer)
-        if split is not None and constant(split[0]) == 1 and uses(split[1], access.axes) and not uses(split[1], [col]):
-            base, which = _split(split[1], access)
-            rows = vectors(which, "int32")
-            if rows.shape == "col":
-                value = frame.new(buffer.name, dtype, "full")
-                source = view(buffer, frame.emitter.simplified(base + frame.col_start), integer(1))
-                frame.emitter.add(R.gather(frame.block(value), source, frame.first(rows), frame.rows, frame.cols))
-                frame.drop(rows)
-                return value
-    base, flat = _split(frame.emitter.simplified(flat), access)
-    index = vectors.settled(vectors(flat, "int32"), "int32")
+    value = _gathered_rows(vectors, access, masked)
+    if value is not None:
+        return value
+    base, flat = _split(access, masked)
+    index = vectors.settled(vectors.exact(vectors(flat, "int32")), "int32")
+    if masked:
+        index = vectors.masked(index)
     if words(buffer) == 2:
         index = vectors.emit(R.mul, "int32", index, vectors.imm(2, "int32"))
     value = frame.new(buffer.name, dtype, index.shape)
     target = R.tile(frame.first(value), pitch=1)
-    source = R.tile(view(buffer, base, integer(1)), pitch=1)
-    frame.emitter.add(R.gather(target, source, frame.first(index), frame.size(index.shape), 1))
-    frame.drop(index)
+    source = R.tile(view(buffer, base, integer(1), part), pitch=1)
+    _gather(frame, access, masked, target, source, index, frame.size(index.shape), integer(1))
     return value
 
 
-def _split(e: Any, access: Access) -> tuple[Any, Any]:
-    """Places as a base for the address and indices to add. Indices are 0 or more, as the DMA wants them: what they may lack comes from
-    the base; where nothing is known of them, since they are read, a constant base stays with them."""
-    analyzer = access.frame.emitter.analyzer
-    base, index = _parted(e, access.axes)
-    least = analyzer.const_int_bound(index).min_value
-    if least >= 0 or isinstance(index, prim.IntImm):
-        return base, index
-    if least > -(1 << 30) and not find(index, TensorLoad):
-        return base + integer(least), index - integer(least)
-    return (base, index) if constant(base) is None else (integer(0), base + index)
+def _gathered_rows(vectors: Vectors, access: Access, masked: bool) -> Value | None:
+    """Whole rows by an index, as of an embedding: if the frame's columns are neighbours, and all that they share depends on the row."""
+    frame, buffer = vectors.frame, access.buffer
+    col = frame.col.var if frame.col is not None else None
+    if col is None or words(buffer) == 2 or masked and not all(g.value.shape in ("imm", "one", "col") for g in vectors.guards):
+        return None
+    split = linear(access.flat, [col], frame.emitter.analyzer)
+    if split is None or constant(split[0]) != 1 or not uses(split[1], access.axes) or uses(split[1], [col]):
+        return None
+    base, which = _split(access, masked, [substitute(i, {col: integer(0)}) for i in access.indices])
+    if masked and not (constant(base) == 0 and access.last_inside()):
+        return None
+    rows = vectors(which, "int32")
+    if rows.shape != "col":
+        frame.drop(rows)
+        return None
+    if masked:
+        rows = vectors.masked(rows)
+    value = frame.new(buffer.name, stored(str(buffer.dtype)), "full")
+    source = view(buffer, frame.emitter.simplified(base + frame.col_start), integer(1))
+    _gather(frame, access, masked, frame.block(value), source, rows, frame.rows, frame.cols)
+    return value
+
+
+def _gather(frame: Frame, access: Access, masked: bool, target: Any, source: Any, index: Value, rows: Any, cols: Any) -> None:
+    """Of an empty buffer not even the first element can stand for those that are excluded: all of them are."""
+    gather = R.gather(target, source, frame.first(index), rows, cols)
+    if masked:
+        frame.emitter.either(access.elements() > 0, gather, R.fill(target, 0.0, rows, cols))
+    else:
+        frame.emitter.add(gather)
+    frame.drop(index)
+
+
+def _split(access: Access, masked: bool, indices: list[Any] | None = None) -> tuple[Any, Any]:
+    """The element where the address begins, and the index to add: both 0 or more, as the DMA wants them. What is one number for the frame
+    belongs to the address, as the index has 32 bits; but not where the rest may then be negative. A masked index may be 0 anywhere, so
+    its address is that of an element."""
+    frame, base, index, stride = access.frame, integer(0), integer(0), integer(1)
+    prove = frame.emitter.analyzer.can_prove
+    for i, n in reversed([*zip(access.indices if indices is None else indices, access.buffer.shape)]):
+        fixed, moving = _parted(frame.emitter.simplified(i * stride), access.axes)
+        if constant(moving) != 0:
+            least = frame.emitter.analyzer.const_int_bound(moving).min_value
+            if -(1 << 30) < least < 0 and not find(moving, TensorLoad):
+                fixed, moving, least = fixed + integer(least), moving - integer(least), 0
+            if least < 0 or not prove(fixed >= 0):
+                fixed, moving = integer(0), fixed + moving
+        base, index, stride = base + fixed, index + moving, stride * n
+    if masked and not (prove(base >= 0) and prove(base < access.elements())):
+        base, index = integer(0), base + index
+    return frame.emitter.simplified(base), frame.emitter.simplified(index)
 
 
 def _parted(e: Any, axes: list[Any]) -> tuple[Any, Any]:
@@ -172,15 +213,9 @@ def _parted(e: Any, axes: list[Any]) -> tuple[Any, Any]:
     return e, integer(0)
 
 
-def _clamped(index: Any, extent: Any, frame: Frame) -> Any:
-    prove, index, extent = frame.emitter.analyzer.can_prove, as_int64(index), as_int64(extent)
-    if not prove(index >= 0):
-        index = prim.Max(index, integer(0))
-    return index if prove(index < extent) else prim.Min(index, frame.emitter.simplified(extent - 1))
-
-
-def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> None:
-    """Writes a frame's result; a smaller value is repeated to the frame's size first."""
+def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value, high: Value | None = None) -> None:
+    """Writes a frame's result; a smaller value is repeated to the frame's size first. `high` is the high word of an int64; without one
+    the value is an int32."""
     frame = vectors.frame
     access = Access(frame, buffer, indices)
     if not access.affine:
@@ -200,14 +235,13 @@ def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> No
         value = repeated(vectors, value, wanted, dtype)
     if (row is not None and row < 0) or (col is not None and col < 0):
         raise Unsupported(f"{buffer.name} is written backwards")
+    if words(buffer) == 2 and high is None:
+        high = sign_word(vectors, value)
+    elif high is not None and (high.shape != wanted or high.dtype != dtype):
+        high = repeated(vectors, high, wanted, dtype)
     for part in range(words(buffer)):
-        out = (
-            value
-            if part == 0
-            else vectors.emit(
-                R.mul, "int32", vectors.emit(R.lt, "int32", Value(value.shape, value.at, "int32"), vectors.imm(0)), vectors.imm(-1)
-            )
-        )
+        out = high if part else value
+        assert out is not None
         first = frame.first(out)
         if wanted != "full":
             step = {"one": integer(1), "row": access.col_step, "col": access.row_step}[wanted]
@@ -226,15 +260,22 @@ def store(vectors: Vectors, buffer: Any, indices: list[Any], value: Value) -> No
             frame.drop(turned)
         else:
             _scattered(vectors, access, out, part)
-        if part:
-            frame.drop(out)
-    frame.drop(value)
+        frame.drop(out)
+
+
+def result(vectors: Vectors, out: Store) -> None:
+    """Evaluates what a stage leaves behind, and stores it."""
+    if wide.is_wide(vectors, out.value):
+        both = vectors.pair(out.value)
+        store(vectors, out.buffer, out.indices, both.low, both.high)
+    else:
+        store(vectors, out.buffer, out.indices, vectors(out.value, stored(str(out.buffer.dtype))))
 
 
 def _scattered(vectors: Vectors, access: Access, value: Value, part: int) -> None:
     """A block whose elements lie apart in both directions: element by element, by index."""
     frame, buffer = vectors.frame, access.buffer
-    base, flat = _parted(access.flat, access.axes)
+    base, flat = _split(access, masked=False)
     index = vectors.settled(vectors(flat * words(buffer), "int32"), "int32")
     target = view(buffer, base, integer(1), part)
     source = R.tile(frame.first(value), pitch=1)

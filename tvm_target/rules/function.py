@@ -7,16 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import tirx
 from tvm.ir import StringImm, Var, prim
-from tvm.s_tir import SBlockRealize
+from tvm.s_tir import SBlock, SBlockRealize
 from tvm.tirx.buffer import is_buffer_var
 
 from .. import dialect as R
+from ..codegen.scalars import known
 from ..isa import ELEMENT_LOOPS
 from ..pipeline import is_generic, is_rigi
 from ..target import chip
-from . import contraction, injective, reduction, sequencer
+from . import contraction, injective, reduction, sequencer, slow
 from .compact import compact_parameters
 from .emitter import Emitter
 from .fusion import Part, fuse
@@ -51,21 +53,56 @@ def lower_function(func: tirx.PrimFunc, name: str | None = None) -> tirx.PrimFun
     """The kernel of a generic function. Raises LoweringError if its buffers do not fit in SRAM, or it holds what no rule can take."""
     name = name or str(func.attrs.get("global_symbol", "function"))
     func = compact_parameters(func)
-    allocated, stmts = _parts(func.body)
+    _check_types(func, name)
+    allocated, stmts = _parts(_in_hbm(func.body))
+    parts = fuse([_read(stmt) for stmt in stmts], allocated)
     limit, choice = chip().sram_bytes, 0
     while True:
-        sizes = SIZES[choice]
-        made = _kernel(func, name, allocated, stmts, sizes, fused=True) or _kernel(func, name, allocated, stmts, sizes, fused=False)
-        assert made is not None
+        made = _kernel(func, name, allocated, parts, SIZES[choice], fused=len(parts) < len(stmts))
+        if made is None:
+            parts = [_read(stmt) for stmt in stmts]
+            continue
         body, needed, loops = made
         room = limit // 2 if loops else limit
-        if needed <= room or choice == len(SIZES) - 1:
-            break  # if nothing fits, the codegen refuses the smallest, with a list of its buffers
+        if needed <= room:
+            break
+        if choice == len(SIZES) - 1:
+            operands = len([p for p in func.params if is_buffer_var(p)])
+            raise sequencer.LoweringError(
+                f"function {name}: a part of it combines so many tensors at once (the function has {operands} arguments) that even small "
+                f"blocks of them need {needed:,} bytes of a core's scratchpad, where there are {room:,}; split the function in several, "
+                "each of fewer tensors"
+            )
         # Each size is half of the one before: those that are surely too large still are not tried.
         choice = min(choice + max(1, int(math.log2(needed / room))), len(SIZES) - 1)
     new = func.with_body(body)
     new = new.without_attr("s_tir") if "s_tir" in new.attrs else new
+    if loops:
+        slow.warn(name, loops)
     return new.with_attr(ELEMENT_LOOPS, True) if loops else new
+
+
+def _check_types(func: tirx.PrimFunc, name: str) -> None:
+    for p in func.params:
+        if is_buffer_var(p) and not known(str(p.dtype)):
+            raise sequencer.LoweringError(
+                f"function {name}: the tensor {p.name!r} is {p.dtype}, which the chip does not compute with; keep such numbers packed in "
+                "uint8 and unpack them there with bitwise_and and right_shift"
+            )
+
+
+def _in_hbm(body: Any) -> Any:
+    """The body with intermediate tensors of other memories (\"shared\", \"local\", as schedules for CPUs and GPUs name them) in HBM: where
+    they are kept close by is for the rules to say."""
+    moved: dict[Any, Any] = {}
+
+    def visit(node: Any) -> None:
+        for b in node.alloc_buffers:
+            if b.scope() not in ("", "global"):
+                moved[b] = tirx.decl_buffer(b.shape, b.dtype, b.name)
+
+    tvm_ffi.structural_walk(body, [(SBlock, visit)])
+    return tvm_ffi.structural_map(body, (Var, lambda v: moved.get(v, v) if is_buffer_var(v) else v)) if moved else body
 
 
 def _parts(body: Any) -> tuple[list[Any], list[Any]]:
@@ -84,9 +121,10 @@ def _parts(body: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _kernel(
-    func: tirx.PrimFunc, name: str, allocated: list[Any], stmts: list[Any], sizes: dict[str, int], fused: bool
-) -> tuple[Any, int, bool] | None:
-    """The body, the bytes of SRAM that tiles take, and whether there are element loops. None if that needs stages as they were written."""
+    func: tirx.PrimFunc, name: str, allocated: list[Any], parts: list[Part], sizes: dict[str, int], fused: bool
+) -> tuple[Any, int, list[Part]] | None:
+    """The body, the bytes of SRAM that tiles take, and the parts that run as element loops. None if a part is for the sequencer, which runs
+    statements as they were written, and parts are fused."""
     analyzer = tvm.sym.Analyzer()
     for size in _sizes(func):
         analyzer.bind(size, tvm.ir.Range(0, 1 << 40))
@@ -94,17 +132,15 @@ def _kernel(
     analyzer.bind(core, tvm.ir.Range(0, CORES))
     emitter = Emitter(analyzer)
     kernel = Kernel(emitter, Sram(sizes), prim.Cast("int64", core))
-    parts = [_read(stmt) for stmt in stmts]
-    parts = fuse(parts, allocated) if fused else parts
     checks: list[Any] = []
-    loops = False
+    loops: list[Part] = []
     for number, part in enumerate(parts):
         if number:
             emitter.add(R.barrier())
         if not _by_tiles(part, kernel):
-            if fused and len(parts) < len(stmts):
+            if fused:
                 return None
-            loops = True
+            loops.append(part)
             done = sequencer.lower(part.stmt, core, name, chip().sram_bytes // 2 // len(parts))
             # In TVM 0.27 the constructor takes the condition first, whatever its signature says.
             checks += [tirx.AssertStmt(condition, StringImm("ValueError"), [StringImm(text)]) for condition, text in done.checks]
@@ -121,18 +157,18 @@ def _read(stmt: Any) -> Part:
     try:
         return Part(stmt, read(stmt))
     except Unsupported as reason:
-        return Part(stmt, None, str(reason))
+        return Part(stmt, None, [str(reason)])
 
 
 def _by_tiles(part: Part, kernel: Kernel) -> bool:
     """Emits a stage by the first rule that takes it. If none does, the part keeps the reasons."""
     if part.stage is None:
         return False
-    reasons = []
+    part.reasons = []
     try:
         stage = normal(part.stage, kernel.emitter.analyzer)
     except Unsupported as reason:
-        part.reason = str(reason)
+        part.reasons.append(str(reason))
         return False
     for rule in RULES:
         before, sram = kernel.emitter.mark(), kernel.sram.state()
@@ -142,8 +178,7 @@ def _by_tiles(part: Part, kernel: Kernel) -> bool:
         except Unsupported as reason:
             kernel.emitter.back_to(before)
             kernel.sram.back_to(sram)
-            reasons.append(str(reason))
-    part.reason = "; ".join(reasons)
+            part.reasons.append(str(reason))
     return False
 
 

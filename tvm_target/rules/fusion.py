@@ -8,7 +8,8 @@ Stages are fused as read, before they are normalized, when indices are still the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from tvm.ir import Call, TensorLoad, Var, prim
@@ -21,22 +22,56 @@ from .stage import Stage
 CHEAP = 3  # instructions that are rather done twice than stored and loaded
 
 
-@dataclass
 class Part:
-    """A top-level statement of a function, as a stage if it could be read as one."""
+    """A top-level statement of a function, as a stage if it could be read as one.
 
-    stmt: Any
-    stage: Stage | None
-    reason: str = ""
+    Producers that are computed where the stage reads their results are put in when somebody asks for the stage: a concatenation of a
+    hundred functions is rewritten once."""
+
+    def __init__(self, stmt: Any, stage: Stage | None, reasons: list[str] | None = None):
+        self.stmt = stmt
+        self.reasons = reasons or []  # why no rule takes it
+        self._producers: list[Stage] = []
+        self._behind: set[Any] = set()  # buffers that the producers read
+        self._reads: Counter[Any] | None = None  # of buffers, by the stage without its producers
+        self._stage = stage
+
+    @property
+    def stage(self) -> Stage | None:
+        if self._producers:
+            self.stage = _inlined(self._producers, self._stage)  # type: ignore[arg-type]
+        return self._stage
+
+    @stage.setter
+    def stage(self, stage: Stage) -> None:
+        self._stage, self._producers, self._behind, self._reads = stage, [], set(), None
+
+    @property
+    def is_stage(self) -> bool:
+        return self._stage is not None
+
+    @property
+    def reduces(self) -> bool:
+        return self._stage is not None and bool(self._stage.init)
+
+    def inline(self, producer: Stage) -> None:
+        """Lets the stage compute a buffer where it reads it."""
+        self._producers.append(producer)
+        self._behind.update(x.source for x in producer.loads())
+
+    def reads(self, buffer: Any) -> int:
+        """How often the stage names an element of a buffer."""
+        stage = self.stage if buffer in self._behind else self._stage
+        if self._reads is None:
+            self._reads = Counter(x.source for x in stage.loads())  # type: ignore[union-attr]
+        return self._reads[buffer]
 
     def uses(self, buffer: Any) -> bool:
-        if self.stage is not None:
-            return any(x.source.same_as(buffer) for x in self.stage.loads())
-        return self.mentions(buffer)
+        return self.reads(buffer) > 0 if self.is_stage else self.mentions(buffer)
 
     def writes(self, buffer: Any) -> bool:
-        if self.stage is not None:
-            return any(s.buffer.same_as(buffer) for s in [*self.stage.stores, *self.stage.after])
+        if self._stage is not None:
+            return any(s.buffer.same_as(buffer) for s in [*self._stage.stores, *self._stage.after])
         return self.mentions(buffer)
 
     def mentions(self, buffer: Any) -> bool:
@@ -57,18 +92,19 @@ def fuse(parts: list[Part], intermediates: list[Any]) -> list[Part]:
     """The parts with producers and epilogues merged. Intermediates that nobody writes any more are the caller's to drop."""
     for buffer in intermediates:
         writers = [p for p in parts if p.writes(buffer)]
-        if len(writers) != 1 or writers[0].stage is None:
+        if len(writers) != 1 or not writers[0].is_stage:
             continue
         producer = writers[0]
         readers = [p for p in parts if p is not producer and p.uses(buffer)]
-        if not readers or any(p.stage is None for p in readers):
+        if not readers or not all(p.is_stage for p in readers):
             continue
-        if producer.stage is not None and _inlinable(producer.stage, readers):
+        stage = producer.stage
+        if stage is not None and _inlinable(stage, readers):
             for p in readers:
-                p.stage = _inlined(producer.stage, p.stage)  # type: ignore[arg-type]
+                p.inline(stage)
             parts = [p for p in parts if p is not producer]
         elif len(readers) == 1:
-            merged = _with_epilogue(producer.stage, readers[0].stage)  # type: ignore[arg-type]
+            merged = _with_epilogue(stage, readers[0].stage)  # type: ignore[arg-type]
             if merged is not None:
                 readers[0].stage = merged
                 parts = [p for p in parts if p is not producer]
@@ -117,13 +153,12 @@ def _inlinable(stage: Stage, readers: list[Part]) -> bool:
         return False
     guarded = any(is_call(c, "if_then_else") for c in find(store.value, Call))
     price = cost(store.value)
-    reads = [x for p in readers for x in p.stage.loads() if x.source.same_as(store.buffer)]  # type: ignore[union-attr]
     for p in readers:
-        if p.stage.init and guarded:  # type: ignore[union-attr]
+        if p.reduces and guarded:
             return False
-        if p.stage.init and _product(p.stage) and price > 1:  # type: ignore[arg-type, union-attr]
+        if p.reduces and _product(p.stage) and price > 1:  # type: ignore[arg-type]
             return False
-    return len(reads) == 1 or price <= CHEAP
+    return price <= CHEAP or sum(p.reads(store.buffer) for p in readers) == 1
 
 
 def _product(stage: Stage) -> bool:
@@ -131,12 +166,13 @@ def _product(stage: Stage) -> bool:
     return any(len(find(m.a, TensorLoad)) and len(find(m.b, TensorLoad)) for s in stage.stores for m in find(s.value, prim.Mul))
 
 
-def _inlined(producer: Stage, reader: Stage) -> Stage:
-    store = producer.stores[0]
-    names = _own_axes(producer, store.indices, list(store.buffer.shape)) or []
+def _inlined(producers: list[Stage], reader: Stage) -> Stage:
+    """The reader with what the producers store in place of its loads."""
+    known = {p.stores[0].buffer: (p.stores[0], _own_axes(p, p.stores[0].indices, list(p.stores[0].buffer.shape)) or []) for p in producers}
 
     def leaf(e: Any) -> Any:
-        if isinstance(e, TensorLoad) and e.source.same_as(store.buffer):
+        if isinstance(e, TensorLoad) and e.source in known:
+            store, names = known[e.source]
             values = {n: rewrite(i, leaf) for n, i in zip(names, e.indices) if n is not None}
             return substitute(store.value, values)
         return None

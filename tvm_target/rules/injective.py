@@ -6,13 +6,14 @@ be transposed), else the longest. Conditions on one axis (padding, concatenation
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Call, TensorLoad, Var, prim
+from tvm.ir import TensorLoad, Var, prim
 
+from ..codegen.walk import children
 from . import access
 from .emitter import constant, integer
 from .rewrite import as_int64, find, is_call, linear, rewrite, substitute
@@ -42,9 +43,9 @@ def _piece(stage: Stage, kernel: Kernel) -> None:
     outer = [a for a in stage.axes if a is not row and a is not col]
     store = stage.stores[0]
     with units(kernel, outer, row, col) as frame:
+        stored(str(store.buffer.dtype))
         vectors = Vectors(frame, access.load)
-        value = vectors(store.value, stored(str(store.buffer.dtype)))
-        access.store(vectors, store.buffer, store.indices, value)
+        access.result(vectors, store)
         vectors.release()
 
 
@@ -80,47 +81,89 @@ def window(stage: Stage, kernel: Kernel) -> tuple[Axis | None, Axis | None]:
 
 
 def pieces(stage: Stage, kernel: Kernel) -> list[Stage]:
-    """The stage cut where a condition around loads changes along one axis."""
+    """The stage cut where a condition around loads changes along one axis: in the middle first, so that what is left to look at halves.
+    As many pieces as there are conditions (a concatenation has one for each of its parts) or MAX_PIECES, if that is more."""
     done: list[Stage] = []
     waiting = [stage]
+    limit = 0
     while waiting:
         now = waiting.pop()
         if any(constant(a.extent) == 0 for a in now.axes):
             continue
-        cut = _cut(now, kernel) if len(done) + len(waiting) < MAX_PIECES else None
-        if cut is None:
+        cuts = _cuts(now, kernel)
+        limit = limit or max(MAX_PIECES, len(cuts) + 1)
+        if not cuts or len(done) + len(waiting) >= limit:
             done.append(now)
             continue
-        axis, place, test, above = cut
-        low = kernel.emitter.simplified(least(most(place, 0), axis.extent))
-        for start, extent, holds in ((low, axis.extent - low, above), (integer(0), low, not above)):
-            known = now.map(lambda e: rewrite(e, lambda x: _settled(x, test, holds)))  # noqa: B023
-            part = Axis(tirx.Var(axis.var.name, "int64"), extent)
-            axes = [part if a is axis else a for a in now.axes]
-            moved = replace(known, axes=axes).map(lambda e: substitute(e, {axis.var: part.var + start}))  # noqa: B023
-            bind(moved, kernel.emitter.analyzer)
-            waiting.append(_decided(simplified(moved, kernel.emitter.analyzer), kernel))
+        first = [cut for cut in cuts if cut.axis is cuts[0].axis]
+        waiting += _halves(now, first[len(first) // 2], kernel)
     return done
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Where along one axis a comparison changes (perhaps before its first or after its last point), and whether it holds from there on
+    and before it; None: not everywhere."""
+
+    axis: Axis
+    place: Any
+    test: Any
+    above: bool | None
+    below: bool | None
+
+
+def _halves(stage: Stage, cut: Cut, kernel: Kernel) -> list[Stage]:
+    """The stage from the cut on, and up to it."""
+    emitter, axis = kernel.emitter, cut.axis
+    low = _between(cut.place, axis.extent, kernel)
+    halves = []
+    for start, extent, holds in ((low, axis.extent - low, cut.above), (integer(0), low, cut.below)):
+        if constant(emitter.simplified(extent)) == 0:
+            continue
+        known = stage if holds is None else stage.map(lambda e: rewrite(e, lambda x: _settled(x, cut.test, holds)))  # noqa: B023
+        part = Axis(tirx.Var(axis.var.name, "int64"), extent)
+        axes = [part if a is axis else a for a in stage.axes]
+        moved = replace(known, axes=axes).map(lambda e: substitute(e, {axis.var: part.var + start}))  # noqa: B023
+        bind(moved, emitter.analyzer)
+        halves.append(simplified(_decided(moved, kernel), emitter.analyzer))
+    return halves
+
+
+def _between(place: Any, extent: Any, kernel: Kernel) -> Any:
+    """A place cut to [0, extent], said as simply as what is known of the sizes allows."""
+    prove = kernel.emitter.analyzer.can_prove
+    if prove(place >= extent):
+        return extent
+    place = place if prove(place >= 0) else most(place, 0)
+    return kernel.emitter.simplified(place if prove(place <= extent) else least(place, extent))
+
+
 def _settled(e: Any, test: Any, holds: bool) -> Any:
-    return tirx.const(int(holds), "bool") if type(e) is type(test) and tvm_ffi.structural_equal(e, test) else None
-
-
-def _cut(stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bool] | None:
-    for s in stage.stores:
-        for node in find(s.value, Call):
-            if not is_call(node, "if_then_else") or not (find(node.args[1], TensorLoad) or find(node.args[2], TensorLoad)):
-                continue
-            for test in find(node.args[0], (prim.LT, prim.LE, prim.GT, prim.GE)):
-                place = _change(test, stage, kernel)
-                if place is not None:
-                    return place
+    """`e` where a comparison is known: a choice by it alone is the branch."""
+    if type(e) is type(test) and tvm_ffi.structural_equal(e, test):
+        return tirx.const(int(holds), "bool")
+    if is_call(e, "if_then_else") and type(e.args[0]) is type(test) and tvm_ffi.structural_equal(e.args[0], test):
+        return rewrite(e.args[1] if holds else e.args[2], lambda x: _settled(x, test, holds))
     return None
 
 
-def _change(test: Any, stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bool] | None:
-    """Where along one axis a comparison changes: the axis, the place, the comparison, and whether it holds from there on."""
+def _cuts(stage: Stage, kernel: Kernel) -> list[Cut]:
+    """For each comparison around loads that changes along one axis; the innermost first."""
+    tests: list[Any] = []
+
+    def visit(e: Any) -> bool:
+        """Whether there are loads in `e`."""
+        parts = [visit(child) for child in children(e)]
+        if is_call(e, "if_then_else") and any(parts[-2:]):
+            tests.extend(find(e.args[0], (prim.LT, prim.LE, prim.GT, prim.GE, prim.EQ, prim.NE)))
+        return isinstance(e, TensorLoad) or any(parts)
+
+    for s in stage.stores:
+        visit(s.value)
+    return [cut for cut in (_change(test, stage, kernel) for test in tests) if cut is not None]
+
+
+def _change(test: Any, stage: Stage, kernel: Kernel) -> Cut | None:
     if find(test, TensorLoad) or not str(test.a.ty).startswith("int"):
         return None
     used = [a for a in stage.axes if any(v.same_as(a.var) for v in find(test, Var))]
@@ -131,15 +174,17 @@ def _change(test: Any, stage: Stage, kernel: Kernel) -> tuple[Axis, Any, Any, bo
     if found is None or constant(found[0]) not in (1, -1):
         return None
     sign, rest = constant(found[0]), found[1]
-    # sign * v + rest  <|<=|>|>=  0
-    strict = isinstance(test, (prim.LT, prim.GE))  # these change at zero, the others one further on
-    place = -rest if sign == 1 else rest
-    place = place + (0 if strict else 1) if sign == 1 else place + (1 if strict else 0)
-    place = kernel.emitter.simplified(place)
-    prove = kernel.emitter.analyzer.can_prove
-    if prove(place <= 0) or prove(place >= used[0].extent):
-        return None
-    return used[0], place, test, isinstance(test, (prim.GT, prim.GE)) == (sign == 1)
+    zero = kernel.emitter.simplified(-rest if sign == 1 else rest)  # test: sign * (v - zero) == != < <= > >= 0
+    if isinstance(test, (prim.EQ, prim.NE)):
+        known, at = isinstance(test, prim.NE), constant(zero)
+        if at is None:
+            return None
+        if at > 0:
+            return Cut(used[0], zero, test, None, known)
+        return Cut(used[0], kernel.emitter.simplified(zero + 1), test, known, None)
+    later = isinstance(test, (prim.LE, prim.GT)) == (sign == 1)  # these change one further on
+    above = isinstance(test, (prim.GT, prim.GE)) == (sign == 1)
+    return Cut(used[0], kernel.emitter.simplified(zero + 1) if later else zero, test, above, not above)
 
 
 def _decided(stage: Stage, kernel: Kernel) -> Stage:

@@ -2,16 +2,15 @@
 
 If an operand is contiguous along a reduced axis, that axis is the columns: the vector engine reduces rows, and what several pieces of
 an axis, or several axes, give is combined in the same way. Otherwise the reduced axes are loops of the core around instructions that
-combine whole windows of results (rows x columns of the result). Sums are kept in fp32 (integers in int32) and rounded once, on storing;
-they are not in the order in which TIR writes them.
+combine whole windows of results (rows x columns of the result). Sums are kept in fp32 (integers in one word or two, `accumulators`) and
+rounded once, on storing; they are not in the order in which TIR writes them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import tvm_ffi
@@ -19,35 +18,17 @@ from tvm import tirx
 from tvm.ir import Call, TensorLoad, prim
 
 from .. import dialect as R
-from . import access
+from . import access, wide
+from .accumulators import REDUCERS, Reducer, accumulator, opposite, sum_type, whole
 from .emitter import constant, integer
 from .frame import Frame, Value
 from .injective import length
 from .rewrite import find, is_call, is_integer
 from .sram import SLOTS
 from .stage import Axis, Stage, Store, Unsupported, coefficients, collapsed
-from .vector import Vectors, is_float, stored
+from .vector import Vectors, is_float
 from .work import Kernel, least, units
 
-
-@dataclass(frozen=True)
-class Reducer:
-    """How two partial results become one; `rows` reduces the columns of a block (None: there is no such instruction)."""
-
-    combine: Callable[..., Any]
-    rows: Callable[..., Any] | None
-    identity: float
-    negated: bool = False  # the row instruction takes the negative: a minimum is the maximum of the negative
-
-
-REDUCERS: dict[type, Reducer] = {
-    prim.Add: Reducer(R.add, R.reduce_sum, 0.0),
-    prim.Max: Reducer(R.maximum, R.reduce_max, -math.inf),
-    prim.Min: Reducer(R.minimum, R.reduce_max, math.inf, negated=True),
-    prim.Mul: Reducer(R.mul, None, 1.0),
-    prim.Or: Reducer(R.maximum, R.reduce_max, 0.0),
-    prim.And: Reducer(R.minimum, R.reduce_max, 1.0, negated=True),
-}
 _CALLS = {"bitwise_or": prim.Or, "bitwise_and": prim.And, "logical_or": prim.Or, "logical_and": prim.And}
 
 
@@ -143,16 +124,16 @@ def loops(frame: Frame, axes: list[Axis]) -> Iterator[None]:
         del frame.outer[a.var]
 
 
-def finish(vectors: Vectors, stage: Stage, total: Value) -> None:
-    """Stores the result, or what the epilogue makes of it."""
+def finish(vectors: Vectors, stage: Stage, total: Value, high: Value | None = None) -> None:
+    """Stores the result, or what the epilogue makes of it. `high`: the high word of an int64 that is no int32."""
     out, store = stage.result, stage.stores[0]
     if stage.after:
         if is_float(str(store.buffer.dtype)) and str(store.buffer.dtype) != "float32":
             total = vectors.cast(total, str(store.buffer.dtype))
-        vectors.give(tirx.BufferLoad(store.buffer, store.indices), total)
-        access.store(vectors, out.buffer, out.indices, vectors(out.value, stored(str(out.buffer.dtype))))
+        vectors.give(tirx.BufferLoad(store.buffer, store.indices), total, high)
+        access.result(vectors, out)
     else:
-        access.store(vectors, out.buffer, out.indices, total)
+        access.store(vectors, out.buffer, out.indices, total, high)
 
 
 def turn_slot(frame: Frame, axes: list[Axis], last: Any = None) -> Any:
@@ -164,47 +145,24 @@ def turn_slot(frame: Frame, axes: list[Axis], last: Any = None) -> Any:
     return frame.emitter.let("turn_slot", tirx.floormod(frame.slot + count, integer(SLOTS)))
 
 
-def _accumulator(vectors: Vectors, stage: Stage, reducer: Reducer, shape: str, dtype: str) -> Value:
-    start = stage.init[0].value
-    if find(start, TensorLoad):
-        return access.repeated(vectors, vectors(start, dtype), shape, dtype)
-    return access.repeated(vectors, vectors(start), shape, dtype)
-
-
-def sum_type(store: Store) -> str:
-    return "float32" if is_float(stored(str(store.buffer.dtype))) else "int32"
-
-
 def _along_columns(stage: Stage, store: Store, body: Any, reducer: Reducer, col: Axis, kernel: Kernel) -> None:
     spatial = stage.spatial
     row = _row_axis(stage, [body], col, kernel)
     outer = [a for a in spatial if a is not row]
     inner = [a for a in stage.reduction if a is not col]
-    dtype = sum_type(store)
     width = kernel.sram.sizes["full"] // 16 if length(col) > kernel.sram.sizes["full"] // 16 else length(col)
     with units(kernel, outer, row, None, row_limit=kernel.sram.sizes["full"] // width) as frame:
         shape = "col" if row is not None else "one"
         top = Vectors(frame, access.load)
-        total = _accumulator(top, stage, reducer, shape, dtype)
+        total = accumulator(top, stage, reducer, shape)
         with loops(frame, inner), frame.emitter.loop("piece", _pieces(col, width)) as piece:
             start = frame.emitter.let("first", piece * width)
             count = frame.emitter.let("count", least(col.extent - start, width))
             part = replace(frame, col=col, col_start=start, cols=count, slot=turn_slot(frame, inner, piece))
             vectors = Vectors(part, access.load)
-            value = vectors.settled(vectors(body))
-            value = _whole(vectors, value, "full" if row is not None else "row", dtype)
-            if reducer.negated:
-                value = vectors.emit(R.mul, dtype, value, vectors.imm(-1.0))
-            partial = part.new("partial", dtype, shape)
-            emit = frame.emitter.add
-            emit(reducer.rows(R.tile(part.first(partial), pitch=1), part.block(value), part.rows, part.cols))  # type: ignore[misc]
-            part.drop(value)
-            if reducer.negated:
-                emit(R.mul(part.block(partial), part.block(partial), -1.0, *frame.extent(shape)))
-            emit(reducer.combine(frame.block(total), frame.block(total), part.block(partial), *frame.extent(shape)))
-            frame.drop(partial)
+            total.take_rows(vectors, body)
             vectors.release()
-        finish(top, stage, total)
+        finish(top, stage, *total.words)
         top.release()
 
 
@@ -219,13 +177,6 @@ def _row_axis(stage: Stage, bodies: list[Any], col: Axis, kernel: Kernel) -> Axi
     return max(reversed(stage.spatial), key=length) if stage.spatial else None
 
 
-def _whole(vectors: Vectors, value: Value, shape: str, dtype: str) -> Value:
-    """A value in a shape; rows of blocks are reduced, so broadcasts have to be written out."""
-    if value.shape == shape and (value.dtype == dtype or is_float(value.dtype) == is_float(dtype)):
-        return value
-    return access.repeated(vectors, value, shape, dtype)
-
-
 def _pieces(col: Axis, width: int) -> Any:
     return tirx.floordiv(col.extent + (width - 1), integer(width))
 
@@ -238,18 +189,15 @@ def _by_windows(stage: Stage, store: Store, body: Any, reducer: Reducer, kernel:
     row = max(reversed(rest), key=length) if rest else None
     outer = [a for a in rest if a is not row]
     shape = "full" if row is not None else "row" if col is not None else "one"
-    dtype = sum_type(store)
     with units(kernel, outer, row, col) as frame:
         top = Vectors(frame, access.load)
-        total = _accumulator(top, stage, reducer, shape, dtype)
+        total = accumulator(top, stage, reducer, shape)
         with loops(frame, stage.reduction):
             part = replace(frame, slot=turn_slot(frame, stage.reduction))
             vectors = Vectors(part, access.load)
-            value = vectors(body)
-            frame.emitter.add(reducer.combine(frame.block(total), frame.block(total), part.operand(value, shape), *frame.extent(shape)))
-            frame.drop(value)
+            total.take(vectors, body)
             vectors.release()
-        finish(top, stage, total)
+        finish(top, stage, *total.words)
         top.release()
 
 
@@ -282,7 +230,7 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
     spatial = stage.spatial
     row = _row_axis(stage, [source], col, kernel)
     outer = [a for a in spatial if a is not row]
-    dtype = sum_type(best)
+    dtype = sum_type(str(best.buffer.dtype))
     width = min(length(col), kernel.sram.sizes["full"] // 16)
     shape = "col" if row is not None else "one"
     with units(kernel, outer, row, None, row_limit=kernel.sram.sizes["full"] // width) as frame:
@@ -293,9 +241,11 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
             count = frame.emitter.let("count", least(col.extent - start, width))
             part = replace(frame, col=col, col_start=start, cols=count, slot=turn_slot(frame, [], piece))
             vectors = Vectors(part, access.load)
-            value = _whole(vectors, vectors.settled(vectors(source)), "full" if row is not None else "row", dtype)
-            value = value if largest else vectors.emit(R.mul, dtype, value, vectors.imm(-1.0))
-            v, i = part.new("top", value.dtype, shape), part.new("index", "int32", shape)
+            if wide.is_wide(vectors, source):
+                raise Unsupported("an arg-extremum of 64-bit integers")
+            value = whole(vectors, vectors.cast(vectors(source), dtype), "full" if row is not None else "row", dtype)
+            value = value if largest else opposite(vectors, value, dtype)
+            v, i = part.new("top", dtype, shape), part.new("index", "int32", shape)
             emit(R.topk(R.tile(frame.first(v), pitch=1), R.tile(frame.first(i), pitch=1), part.block(value), part.rows, part.cols, 1))
             part.drop(value)
             base = vectors.exact(Value("imm", start, "int64"))
@@ -307,6 +257,13 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
                 emit(R.copy(frame.block(places), part.block(i), *extent))
             with frame.emitter.when(start > 0):  # ties take the lower index: later pieces only if they are better
                 emit(R.gt(part.block(first), part.block(v), frame.block(values), *extent))
+                if is_float(dtype):  # a NaN is larger than any number; the first one stays
+                    number = frame.new("number", "uint8", shape)
+                    emit(R.ne(part.block(number), part.block(v), part.block(v), *extent))
+                    emit(R.maximum(part.block(first), part.block(first), part.block(number), *extent))
+                    emit(R.eq(part.block(number), frame.block(values), frame.block(values), *extent))
+                    emit(R.mul(part.block(first), part.block(first), part.block(number), *extent))
+                    frame.drop(number)
                 emit(R.select(frame.block(values), part.block(first), part.block(v), frame.block(values), *extent))
                 emit(R.select(frame.block(places), part.block(first), part.block(i), frame.block(places), *extent))
             for used in (v, i, first):
@@ -316,7 +273,7 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
         if position is not None and constant(position) != 0:
             places = top.emit(R.add, "int32", places, top(position))
         access.store(top, place.buffer, place.indices, places)
-        values = values if largest else top.emit(R.mul, dtype, values, top.imm(-1.0))
+        values = values if largest else opposite(top, values, dtype)
         access.store(top, best.buffer, best.indices, values)
         top.release()
 

@@ -90,8 +90,13 @@ def read(stmt: Any) -> Stage:
             raise Unsupported(f"the loop over {stmt.loop_var.name} has a step")
         loops.append(stmt)
         stmt = stmt.body
-    fresh = {f.loop_var: tirx.Var(f.loop_var.name, "int64") for f in loops}
-    moved = {f.loop_var: fresh[f.loop_var] + as_int64(f.min) if constant(f.min) != 0 else fresh[f.loop_var] for f in loops}
+    fresh: dict[Any, Any] = {}
+    moved: dict[Any, Any] = {}
+    for f in loops:
+        if uses(f.extent, fresh):
+            raise Unsupported(f"how far the loop over {f.loop_var.name} goes depends on a loop around it")
+        fresh[f.loop_var] = tirx.Var(f.loop_var.name, "int64")
+        moved[f.loop_var] = fresh[f.loop_var] + as_int64(substitute(f.min, moved)) if constant(f.min) != 0 else fresh[f.loop_var]
     if isinstance(stmt, SBlockRealize):
         return _block(stmt, loops, fresh, moved)
     if not isinstance(stmt, tirx.BufferStore):

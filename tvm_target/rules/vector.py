@@ -1,11 +1,15 @@
 """Expressions on a frame: TIR to instructions of the vector and activation engines.
 
-Floats are computed in fp32, except that an expression of a 16-bit type is rounded where TIR rounds it. Integers are computed in 32 bits
-(int64 too: the chip has no wider ones), bool as uint8. Errors are Unsupported with the expression.
+Floats are computed in fp32, except that an expression of a 16-bit type is rounded where TIR rounds it. Integers are computed in 32 bits,
+bool as uint8. The value of an int64 is its low word; where that is not enough, `wide` computes both. Errors are Unsupported with the
+expression.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +20,11 @@ from tvm.ir import Call, TensorLoad, Var, prim
 from .. import dialect as R
 from ..codegen.walk import children
 from ..isa import ACT
-from . import functions, patterns
+from . import functions, patterns, ranges, wide
 from .frame import Frame, Value, joined
 from .rewrite import as_int64, dtype_of, find, substitute, uses
 from .stage import Unsupported
+from .wide import Pair
 
 # TIR's type -> type of a value in SRAM
 STORED = {
@@ -69,14 +74,36 @@ def _repeated(e: Any, axes: list[Any]) -> set[int]:
     return again
 
 
+@dataclass(frozen=True)
+class Guard:
+    """A branch of a selection: its condition, whether it is the branch where that holds, and the condition's value on the frame."""
+
+    test: Any
+    holds: bool
+    value: Value
+
+    def same(self, other: Guard) -> bool:
+        return self.holds == other.holds and tvm_ffi.structural_equal(self.test, other.test)
+
+
+Kept = tuple[Any, Any, tuple[Guard, ...]]  # an expression, what it is, and the conditions under which that holds
+
+
 class Vectors:
-    """Evaluates expressions on a frame. `load(node, guarded)` brings a TensorLoad in; its results are kept."""
+    """Evaluates expressions on a frame. `load(vectors, node, part)` brings a TensorLoad in, `part` 1 the high word of an
+    int64; its results are kept.
+
+    Both branches of a selection are computed for every point, but an element that the condition excludes may have no address: `load` masks
+    the index (`masked`), unless the access is inside its buffer for all points. What was loaded by a masked index is kept for uses under
+    the same conditions only."""
 
     def __init__(self, frame: Frame, load: Any):
         self.frame = frame
         self._load = load
-        self._guards = 0
-        self._loaded: list[tuple[Any, Value]] = []
+        self._guards: list[Guard] = []
+        self._masks = 0  # how many values so far hold for a part of the points only
+        self._loaded: list[Kept] = []  # values
+        self._pairs: list[Kept] = []  # pairs
         self._iotas: dict[str, Value] = {}
         self._repeated: set[int] | None = None
 
@@ -114,77 +141,128 @@ class Vectors:
         return Value("imm", tirx.const(number, dtype), dtype)
 
     def exact(self, value: Value) -> Value:
-        """A whole number that fp32, the type of immediates, may not hold: as a high part plus a low part. Beyond int32 it saturates."""
+        """A whole number that fp32, the type of immediates, may not hold: as a high part plus a low part. Beyond int32 it wraps."""
         if value.shape != "imm" or is_float(value.dtype) or value.dtype == "bool":
             return value
         if isinstance(value.at, prim.IntImm):
-            number = min(max(int(value.at.value), -(1 << 31)), (1 << 31) - 1)
+            number = (int(value.at.value) + (1 << 31)) % (1 << 32) - (1 << 31)
             if float(np.float32(number)) == number:
                 return self.imm(number, "int32") if number != int(value.at.value) else value
             high, low = self.imm(number - number % 4096, "int32"), self.imm(number % 4096, "int32")
         else:
-            bound = self.frame.emitter.analyzer.const_int_bound(value.at)
-            if -_EXACT <= bound.min_value and bound.max_value <= _EXACT:
+            bound = ranges.bounds(value.at, self.frame.emitter.analyzer)
+            if ranges.within(bound, (-_EXACT, _EXACT)):
                 return value
             whole = as_int64(value.at)
+            if not ranges.within(bound, ranges.INT32):
+                whole = tirx.floormod(whole + (1 << 31), tirx.const(1 << 32, "int64")) - (1 << 31)
             rest = tirx.floormod(whole, tirx.const(4096, "int64"))
-            high, low = (Value("imm", self.frame.emitter.simplified(e), "int64") for e in (whole - rest, rest))
+            # "float32": both are exact in it, which a tidied expression need not show.
+            high, low = (Value("imm", self.frame.emitter.simplified(e), "float32") for e in (whole - rest, rest))
         return self.emit(R.add, "int32", self.settled(high, "int32"), low)
 
     def release(self, keep: Value | None = None) -> None:
         """Gives back what was kept for this frame, but for one value."""
-        for value in [*(v for _, v in self._loaded), *self._iotas.values()]:
+        words = [word for _, both, _ in self._pairs for word in (both.low, both.high)]
+        for value in {v.at.__chandle__(): v for v in [*(v for _, v, _ in self._loaded), *words, *self._iotas.values()]}.values():
             if value.shape != "imm" and (keep is None or not value.at.same_as(keep.at)):
                 self.frame.sram.give(value.at)
-        self._loaded, self._iotas = [], {}
+        self._loaded, self._pairs, self._iotas = [], [], {}
 
     # ---- expressions
     def __call__(self, e: Any, into: str | None = None) -> Value:
         """The value of an expression; `into` is the type in which it is wanted."""
+        with self._within(e):
+            value = self._visit(e)
+        return value if into is None or value.shape == "imm" else self.cast(value, into)
+
+    def pair(self, e: Any) -> Pair:
+        """Both words of an int64."""
+        with self._within(e):
+            return wide.pair(self, e)
+
+    @contextmanager
+    def _within(self, e: Any) -> Iterator[None]:
+        """Parts that stand in the outermost expression several times are computed once."""
         outermost = self._repeated is None
         if outermost:
             self._repeated = _repeated(e, self._axes())
-        value = self._visit(e)
+        yield
         if outermost:
             self._repeated = None
-        return value if into is None or value.shape == "imm" else self.cast(value, into)
+
+    def is_number(self, e: Any) -> bool:
+        """Whether an expression is one number for the whole frame, which the sequencer computes."""
+        if isinstance(e, (prim.IntImm, prim.FloatImm)):
+            return True
+        return not find(e, TensorLoad) and not uses(e, self._axes()) and not (is_float(dtype_of(e)) and find(e, Call))
+
+    def number(self, e: Any) -> Any:
+        """That number."""
+        if isinstance(e, (prim.IntImm, prim.FloatImm)):
+            return e
+        stored(dtype_of(e))
+        e = substitute(e, self.frame.outer)
+        return self.frame.emitter.simplified(e) if dtype_of(e) == "int64" else e
 
     def _visit(self, e: Any) -> Value:
         dtype = dtype_of(e)
-        if isinstance(e, (prim.IntImm, prim.FloatImm)):
-            return Value("imm", e, dtype)
-        if not find(e, TensorLoad) and not uses(e, self._axes()) and not (is_float(dtype) and find(e, Call)):
-            stored(dtype)
-            return Value(
-                "imm",
-                self.frame.emitter.simplified(substitute(e, self.frame.outer)) if dtype == "int64" else substitute(e, self.frame.outer),
-                dtype,
-            )
+        if self.is_number(e):
+            return Value("imm", self.number(e), dtype)
         if self._repeated and tvm_ffi.structural_hash(e) in self._repeated:
             return self._once(e)
         return self._computed(e, dtype)
 
     def _once(self, e: Any) -> Value:
         """A part of an expression that stands in it several times: computed at the first, kept for the others."""
-        for known, value in self._loaded:
-            if tvm_ffi.structural_equal(known, e):
-                return value
+        known = self._known(self._loaded, e)
+        if known is not None:
+            return known
+        before = self._masks
         value = self._computed(e, dtype_of(e))
         if value.shape == "imm" or not value.own:
             return value
-        self.give(e, value)
-        return self._loaded[-1][1]
+        return self._keep(self._loaded, e, functions.shared(value), before)
+
+    def _known(self, kept: list[Kept], e: Any) -> Any:
+        for known, value, under in kept:
+            if all(any(g.same(now) for now in self._guards) for g in under) and tvm_ffi.structural_equal(known, e):
+                self._masks += bool(under)
+                return value
+        return None
+
+    def _keep(self, kept: list[Kept], e: Any, value: Any, masks_before: int) -> Any:
+        kept.append((e, value, tuple(self._guards) if self._masks > masks_before else ()))
+        return value
+
+    def kept(self, e: Any, compute: Callable[[], Pair]) -> Pair:
+        """Both words of an expression; if it stands in the whole one several times, those that the first has left."""
+        if not self._repeated or tvm_ffi.structural_hash(e) not in self._repeated:
+            return compute()
+        known = self._known(self._pairs, e)
+        if known is not None:
+            return known
+        before = self._masks
+        return self._keep(self._pairs, e, compute().shared, before)
 
     def _computed(self, e: Any, dtype: str) -> Value:
         if isinstance(e, Var):
             return self._iota(e)
         if isinstance(e, TensorLoad):
             return self._element(e)
+        word = wide.low_word(self, e)
+        if word is not None:
+            return word
         if isinstance(e, prim.Cast):
             return self._cast(e)
         formula = patterns.activation(e)
         if formula is not None:
             return self.cast(self.act(formula[0], self(formula[1])), stored(dtype))
+        if isinstance(e, (prim.And, prim.Or)):
+            a = self(e.a)
+            with self.under(e.a, isinstance(e, prim.And), a):
+                b = self(e.b)
+            return self.emit(_BINARY[type(e)], stored(dtype), a, b)
         if type(e) in _BINARY:
             return self.emit(_BINARY[type(e)], stored(dtype), self(e.a), self(e.b))
         if type(e) in _COMPARE:
@@ -224,17 +302,27 @@ class Vectors:
         return self._iotas[shape]
 
     def _element(self, e: TensorLoad) -> Value:
-        for known, value in self._loaded:
-            if tvm_ffi.structural_equal(known, e):
-                return value
-        value = self._load(self, e, self._guards > 0)
-        value = Value(value.shape, value.at, value.dtype)
-        self._loaded.append((e, value))
-        return value
+        known = self._known(self._loaded, e)
+        if known is not None:
+            return known
+        before = self._masks
+        return self._keep(self._loaded, e, functions.shared(self._load(self, e, 0)), before)
 
-    def give(self, e: TensorLoad, value: Value) -> None:
-        """Lets an element be a value that is here already; it belongs to this evaluation from now on."""
-        self._loaded.append((e, Value(value.shape, value.at, value.dtype)))
+    def words(self, e: TensorLoad) -> Pair:
+        """Both words of an element of int64."""
+        known = self._known(self._pairs, e)
+        if known is not None:
+            return known
+        before = self._masks
+        return self._keep(self._pairs, e, Pair(self._element(e), self._load(self, e, 1)).shared, before)
+
+    def give(self, e: TensorLoad, value: Value, high: Value | None = None) -> None:
+        """Lets an element be a value that is here already, an int64 with a high word or one that fits in an int32; they belong to this
+        evaluation from now on."""
+        self._keep(self._loaded, e, functions.shared(value), self._masks)
+        if dtype_of(e) == "int64":
+            high = wide.sign_word(self, functions.shared(value)) if high is None else high
+            self._keep(self._pairs, e, Pair(value, high).shared, self._masks)
 
     def _cast(self, e: prim.Cast) -> Value:
         to, source = dtype_of(e), dtype_of(e.value)
@@ -271,17 +359,39 @@ class Vectors:
             return self.emit(R.mul, stored(dtype), self(e.a), by)
         return self.cast(functions.divided(self, self(e.a), by, True, quotient=isinstance(e, prim.RShift)), stored(dtype))
 
-    def _select(self, condition: Any, yes: Any, no: Any, dtype: str, guarded: bool = False) -> Value:
+    def _select(self, condition: Any, yes: Any, no: Any, dtype: str) -> Value:
         test = self(condition)
-        self._guards += guarded
-        a, b = self(yes), self(no)
-        self._guards -= guarded
+        with self.under(condition, True, test):
+            a = self(yes)
+        with self.under(condition, False, test):
+            b = self(no)
         return self.emit(R.select, stored(dtype), test, a, b)
+
+    # ---- guards
+    @contextmanager
+    def under(self, condition: Any, holds: bool, test: Value) -> Iterator[None]:
+        """What is evaluated inside counts only where a condition, of which `test` is the value, holds, or does not."""
+        self._guards.append(Guard(condition, holds, functions.shared(test)))
+        yield
+        self._guards.pop()
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """The conditions under which the current part of the expression counts, outermost first."""
+        return tuple(self._guards)
+
+    def masked(self, index: Value) -> Value:
+        """An index that is 0 where a condition around it excludes the point."""
+        self._masks += 1
+        for guard in self._guards:
+            choice = (index, self.imm(0, "int32")) if guard.holds else (self.imm(0, "int32"), index)
+            index = self.emit(R.select, "int32", guard.value, *choice)
+        return index
 
     def _call(self, e: Call, dtype: str) -> Value:
         name = e.op.name.rsplit(".", 1)[-1]
         if name == "if_then_else":
-            return self._select(e.args[0], e.args[1], e.args[2], dtype, guarded=True)
+            return self._select(e.args[0], e.args[1], e.args[2], dtype)
         if name == "likely":
             return self(e.args[0])
         if name in functions.LOGICAL and dtype == "bool":

@@ -3,6 +3,7 @@
 #include <tvm/ffi/extra/c_env_api.h>
 
 #include <cstdlib>
+#include <vector>
 
 #include "workspace.hpp"
 
@@ -14,7 +15,7 @@ using tvm::ffi::Function;
 
 namespace {
 
-constexpr size_t kMaxArgs = 64;
+constexpr size_t kFewArgs = 64;  // so many are passed without an allocation
 
 thread_local int current_device = 0;
 
@@ -67,7 +68,9 @@ struct Launcher {
     if (static_cast<size_t>(count) < num_args) {
       TVM_FFI_THROW(TypeError) << "kernel " << name << " takes " << num_args << " arguments, got " << count;
     }
-    rigiArg words[kMaxArgs];
+    rigiArg few[kFewArgs];
+    std::vector<rigiArg> many(num_args > kFewArgs ? num_args : 0);
+    rigiArg* words = many.empty() ? few : many.data();
     for (size_t i = 0; i < num_args; ++i) words[i] = Word(args[i].CopyToTVMFFIAny(), name, i);
     const int device = current_device;
     const rigiKernel_t kernel = module->Kernel(device, name);
@@ -98,8 +101,6 @@ Function SetDeviceFunction() {
 }
 
 Function LaunchFunction(tvm::ffi::ObjectPtr<RigiModule> module, const std::string& name, size_t num_args) {
-  if (num_args > kMaxArgs)
-    TVM_FFI_THROW(ValueError) << "kernel " << name << " has " << num_args << " arguments; at most " << kMaxArgs << " are passed";
   return Function::FromPacked(Launcher{std::move(module), name, num_args});
 }
 

@@ -1,0 +1,38 @@
+"""From ONNX to Relax: TVM's importer, after what it does not know of older models is said in newer terms.
+
+Before version 10 the bounds of a Slice were attributes; the importer reads them from inputs, whatever the version. Softmax, LogSoftmax and
+Hardmax of version 12 and older it flattens itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+import tvm
+from onnx import helper
+from tvm.relax.frontend import onnx as frontend
+
+
+def from_onnx(model: onnx.ModelProto, **options: Any) -> tvm.IRModule:
+    """The Relax module of an ONNX model; `options` are those of `tvm.relax.frontend.onnx.from_onnx`. The model stays as it is."""
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    _inputs_of_slices(prepared.graph)
+    return frontend.from_onnx(prepared, **options)
+
+
+def _inputs_of_slices(graph: onnx.GraphProto) -> None:
+    for number, node in enumerate(graph.node):
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        for inner in given.values():
+            if isinstance(inner, onnx.GraphProto):
+                _inputs_of_slices(inner)
+        if node.op_type != "Slice" or "starts" not in given:
+            continue
+        given.setdefault("axes", list(range(len(given["starts"]))))
+        for name in ("starts", "ends", "axes"):
+            place = f"{node.output[0]}_slice{number}_{name}"
+            graph.initializer.append(helper.make_tensor(place, onnx.TensorProto.INT64, [len(given[name])], given[name]))
+            node.input.append(place)
+        del node.attribute[:]
