@@ -220,6 +220,13 @@ def test_halves_are_rounded_to_even():
         np.testing.assert_array_equal(run(x.astype(dtype)), np.round(x.astype(dtype)))
 
 
+def test_the_largest_of_infinities():
+    x = np.full((3, 5), -np.inf, "float32")
+    run = compiled(lambda v: relax.Tuple([op.max(v, axis=1), op.max(v, axis=0, keepdims=True), op.max(v)]), [x.shape], ["float32"])
+    for got in run(x):
+        assert (got == -np.inf).all()
+
+
 @pytest.mark.parametrize("dtype", ("float8_e4m3fn", "float8_e5m2", "float64"))
 def test_infinities_and_nan_of_all_floats(dtype):
     kind = np.dtype(getattr(ml_dtypes, dtype, dtype))

@@ -213,26 +213,26 @@ def _in_two_words(bb: relax.BlockBuilder, x: Any, axis: int, exclusive: bool) ->
     return bb.emit(relax.op.subtract(sums, x)) if exclusive else sums
 
 
-def _unsigned(word: Any) -> Any:
-    """An int32 as the number without a sign that has the same bits, as int64."""
-    wide = prim.Cast("int64", word)
-    return wide + tirx.Select(wide < 0, tirx.const(1 << 32, "int64"), tirx.const(0, "int64"))
-
-
 def _high_words(x: te.Tensor, low: te.Tensor) -> te.Tensor:
-    """int32: the high word of each element, and one more where the sum of low words has lost 2^32."""
+    """int32: the high word of each element, and one more where the sum of low words has lost 2^32: is, without signs, below what came."""
+    zero, one = tirx.const(0, "int32"), tirx.const(1, "int32")
 
     def word(*i: Any) -> Any:
-        lost = _unsigned(low[i]) < _unsigned(prim.Cast("int32", x[i]))
-        high = prim.Cast("int32", x[i] >> tirx.const(32, "int64"))
-        return high + tirx.Select(lost, tirx.const(1, "int32"), tirx.const(0, "int32"))
+        now, came = low[i], prim.Cast("int32", x[i])
+        lost = tirx.Select((now < zero) == (came < zero), now < came, came < zero)
+        return prim.Cast("int32", x[i] >> tirx.const(32, "int64")) + tirx.Select(lost, one, zero)
 
     return te.compute(x.shape, word, name="high_words")
 
 
 def _joined(low: te.Tensor, high: te.Tensor) -> te.Tensor:
-    shift = tirx.const(32, "int64")
-    return te.compute(low.shape, lambda *i: (prim.Cast("int64", high[i]) << shift) + _unsigned(low[i]), name="joined")
+    span, zero = tirx.const(1 << 32, "int64"), tirx.const(0, "int64")
+
+    def joined(*i: Any) -> Any:
+        word = prim.Cast("int64", low[i])
+        return (prim.Cast("int64", high[i]) << tirx.const(32, "int64")) + word + tirx.Select(low[i] < tirx.const(0, "int32"), span, zero)
+
+    return te.compute(low.shape, joined, name="joined")
 
 
 def _scan(function: str) -> Legalize:

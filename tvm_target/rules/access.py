@@ -132,7 +132,7 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool, part: int) -> Val
         split = linear(flat, [col], frame.emitter.analyzer)
         if split is not None and constant(split[0]) == 1 and uses(split[1], access.axes) and not uses(split[1], [col]):
             base, which = _split(split[1], access)
-            rows = vectors(which, "int32")
+            rows = vectors.index(which)
             if rows.shape == "col":
                 value = frame.new(buffer.name, dtype, "full")
                 source = view(buffer, frame.emitter.simplified(base + frame.col_start), integer(1))
@@ -140,7 +140,7 @@ def _gathered(vectors: Vectors, access: Access, guarded: bool, part: int) -> Val
                 frame.drop(rows)
                 return value
     base, flat = _split(frame.emitter.simplified(flat), access)
-    index = vectors.settled(vectors(flat, "int32"), "int32")
+    index = vectors.settled(vectors.index(flat), "int32")
     if words(buffer) == 2:
         index = vectors.emit(R.mul, "int32", index, vectors.imm(2, "int32"))
     value = frame.new(buffer.name, dtype, index.shape)
@@ -244,7 +244,7 @@ def _scattered(vectors: Vectors, access: Access, value: Value, part: int) -> Non
     """A block whose elements lie apart in both directions: element by element, by index."""
     frame, buffer = vectors.frame, access.buffer
     base, flat = _parted(access.flat, access.axes)
-    index = vectors.settled(vectors(flat * words(buffer), "int32"), "int32")
+    index = vectors.settled(vectors.index(flat * words(buffer)), "int32")
     target = view(buffer, base, integer(1), part)
     source = R.tile(frame.first(value), pitch=1)
     frame.emitter.add(R.scatter(R.tile(target, pitch=1), source, frame.first(index), frame.size("full"), 1))

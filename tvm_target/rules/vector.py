@@ -81,6 +81,7 @@ class Vectors:
         self.frame = frame
         self._load = load
         self._guards = 0
+        self.places = False  # whether what is computed are places in a buffer, of which there are less than 2^31
         self._loaded: list[tuple[Any, Value]] = []
         self._pairs: list[tuple[Any, Pair]] = []
         self._iotas: dict[str, Value] = {}
@@ -288,6 +289,13 @@ class Vectors:
         if dtype_of(e) == "int64":
             high = wide.sign_word(self, functions.shared(value)) if high is None else high
             self._pairs.append((e, Pair(value, high).shared))
+
+    def index(self, e: Any) -> Value:
+        """Places of elements, as int32."""
+        before, self.places = self.places, True
+        value = self(e, "int32")
+        self.places = before
+        return value
 
     @contextmanager
     def guarded(self, guard: bool = True) -> Iterator[None]:
