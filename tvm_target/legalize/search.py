@@ -124,11 +124,10 @@ def _arg_extremum(largest: bool) -> Legalize:
 
 def _extremum(largest: bool) -> Legalize:
     def legalize(bb: relax.BlockBuilder, op: relax.Call) -> Any:
-        rank = len(shape_of(op.args[0]))
-        axes = range(rank) if op.attrs.axis is None else [int(a) % rank for a in op.attrs.axis]
-        return bb.call_te(
-            _furthest, op.args[0], list(axes), bool(op.attrs.keepdims), largest, primfunc_name_hint="max" if largest else "min"
-        )
+        shape = shape_of(op.args[0])
+        axes = [k % len(shape) for k in (range(len(shape)) if op.attrs.axis is None else map(int, op.attrs.axis))]
+        found = bb.emit_te(_furthest, op.args[0], axes, True, largest, primfunc_name_hint="max" if largest else "min")
+        return found if op.attrs.keepdims else reshape(bb, found, [n for k, n in enumerate(shape) if k not in axes])
 
     return legalize
 
