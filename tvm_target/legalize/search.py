@@ -76,8 +76,10 @@ def _best_place(x: te.Tensor, axis: int, largest: bool) -> te.Tensor:
 
 def _furthest(x: te.Tensor, axes: list[int], keep: bool, largest: bool) -> te.Tensor:
     """The largest or smallest float along `axes`. TVM's begin with the lowest finite number, which is no infinity's equal."""
-    worst, join = float("-inf" if largest else "inf"), tirx.max if largest else tirx.min
-    reducer = te.comm_reducer(join, lambda dtype: tirx.const(worst, dtype), name="extremum")
+    worst = float("-inf" if largest else "inf")
+    reducer = te.comm_reducer(
+        lambda a, b: tirx.max(a, b) if largest else tirx.min(a, b), lambda dtype: tirx.const(worst, dtype), name="extremum"
+    )
     over = {k: te.reduce_axis((0, x.shape[k]), f"k{k}") for k in axes}
     shape = [1 if k in over else n for k, n in enumerate(x.shape) if keep or k not in over]
 
