@@ -106,6 +106,7 @@ def register() -> None:
     import tvm_ffi
     from tvm.target.tag import register_tag
 
+    tvm_ffi.register_error("ChipError", ChipError)
     for model in MODELS:
         register_tag(model, {"kind": "ext_dev", "model": model, "keys": ["rigi"], "host": {"kind": "llvm"}})
 

@@ -15,6 +15,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sdk_sim.origin import emit
+
 from .check import FAILED, OUTCOMES, RIGHT, Outcome
 
 FRESH_AFTER = 200  # programs of one process: what libraries keep for ever stays bounded
@@ -46,7 +48,7 @@ def command(seed: int, count: int, timeout: float, as_json: bool) -> None:
             progress.update(task, advance=1, description=f"{counts[RIGHT]} right")
     result: dict[str, Any] = {"tried": sum(counts.values()), **{name: counts[name] for name in OUTCOMES}}
     if as_json:
-        click.echo(json.dumps({**result, "programs": [vars(o) for o in bad]}))
+        emit({**result, "programs": [vars(o) for o in bad]}, "apache-tvm")
     else:
         click.echo("  ".join(f"{name} {number}" for name, number in result.items()))
     if counts["wrong"] or counts[FAILED]:

@@ -2,8 +2,8 @@
 
 Along the last axis rows would be columns, which instructions cannot shift (blocks start at lines of 64 bytes). Short rows are transposed,
 many at a time; a long row is cut in 16 segments that become the columns of a block, whose ends are then scanned themselves. Sums are made
-in fp32 or int32; those of int64 that may not fit are two scans, of either word. As for NumPy and torch, elements are cast to the type of
-the result before they are added.
+in fp32 or int32; what may not fit in these, sums of int64 among them, is the sequencer's, exact and slow. As for NumPy and torch, elements
+are cast to the type of the result before they are added.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from tvm import relax, te, tirx, topi
-from tvm.ir import prim
+from tvm import relax, tirx, topi
 from tvm.script import tirx as T
 
 from .. import dialect as R
@@ -186,10 +185,8 @@ def scanned(bb: relax.BlockBuilder, x: Any, function: str, axis: int | None, tar
     source, length = dtype_of(x), static(shape[axis])
     small = function == "sum" and length is not None and SMALL.get(source, 1 << 31) * length < 1 << 31
     x = cast(bb, x, target)
-    if target == "float64" or function == "prod" and target in ("int64", "uint64"):
+    if target == "float64" or target in ("int64", "uint64") and not small:
         return bb.call_te(PLAIN[function], x, axis, target, exclusive)
-    if target in ("int64", "uint64") and not small:
-        return cast(bb, _in_two_words(bb, cast(bb, x, "int64"), axis, exclusive), target)
     return cast(bb, _in_one_word(bb, cast(bb, x, "float32" if "float" in target else "int32"), function, axis, exclusive), target)
 
 
@@ -203,36 +200,6 @@ def _in_one_word(bb: relax.BlockBuilder, x: Any, function: str, axis: int, exclu
         block, kernel = [outer, shape[axis], inner], column_kernel(dtype, function, exclusive)
     (y,) = call(bb, kernel, f"cum{function}", [reshape(bb, x, block)], [(block, dtype)])
     return reshape(bb, y, shape)
-
-
-def _in_two_words(bb: relax.BlockBuilder, x: Any, axis: int, exclusive: bool) -> Any:
-    """The sums of int64. Low words are added as they come; each sum that is then smaller than what came last has lost 2^32."""
-    low = _in_one_word(bb, cast(bb, x, "int32"), "sum", axis, False)
-    high = _in_one_word(bb, bb.emit_te(_high_words, x, low), "sum", axis, False)
-    sums = bb.emit_te(_joined, low, high)
-    return bb.emit(relax.op.subtract(sums, x)) if exclusive else sums
-
-
-def _unsigned(word: Any) -> Any:
-    """An int32 as the number without a sign that has the same bits, as int64."""
-    wide = prim.Cast("int64", word)
-    return wide + tirx.Select(wide < 0, tirx.const(1 << 32, "int64"), tirx.const(0, "int64"))
-
-
-def _high_words(x: te.Tensor, low: te.Tensor) -> te.Tensor:
-    """int32: the high word of each element, and one more where the sum of low words has lost 2^32."""
-
-    def word(*i: Any) -> Any:
-        lost = _unsigned(low[i]) < _unsigned(prim.Cast("int32", x[i]))
-        high = prim.Cast("int32", x[i] >> tirx.const(32, "int64"))
-        return high + tirx.Select(lost, tirx.const(1, "int32"), tirx.const(0, "int32"))
-
-    return te.compute(x.shape, word, name="high_words")
-
-
-def _joined(low: te.Tensor, high: te.Tensor) -> te.Tensor:
-    shift = tirx.const(32, "int64")
-    return te.compute(low.shape, lambda *i: (prim.Cast("int64", high[i]) << shift) + _unsigned(low[i]), name="joined")
 
 
 def _scan(function: str) -> Legalize:

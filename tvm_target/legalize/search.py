@@ -8,7 +8,7 @@ from typing import Any
 from tvm import relax, te, tirx, topi
 from tvm.ir import prim
 
-from .common import Legalize, cast, dtype_of, product, reshape, shape_of
+from .common import Legalize, attempt, cast, dtype_of, product, reshape, shape_of
 from .scan import scanned
 
 
@@ -74,16 +74,34 @@ def _best_place(x: te.Tensor, axis: int, largest: bool) -> te.Tensor:
     return te.compute(shape, lambda *i: places(*i), name="place")
 
 
+def _furthest(x: te.Tensor, axes: list[int], keep: bool, largest: bool) -> te.Tensor:
+    """The largest or smallest float along `axes`. TVM's begin with the lowest finite number, which is no infinity's equal."""
+    worst = float("-inf" if largest else "inf")
+    reducer = te.comm_reducer(
+        lambda a, b: tirx.max(a, b) if largest else tirx.min(a, b), lambda dtype: tirx.const(worst, dtype), name="extremum"
+    )
+    over = {k: te.reduce_axis((0, x.shape[k]), f"k{k}") for k in axes}
+    shape = [1 if k in over else n for k, n in enumerate(x.shape) if keep or k not in over]
+
+    def element(*i: Any) -> Any:
+        rest = iter(i)
+        own = [next(rest) if keep or k not in over else None for k in range(len(x.shape))]
+        return reducer(x[tuple(over.get(k, i) for k, i in enumerate(own))], axis=list(over.values()))
+
+    return te.compute(shape, element, name="extremum")
+
+
 def _place_of_best(x: te.Tensor, axis: int, largest: bool) -> te.Tensor:
     """The same as two reductions: the largest element, and the first place where it, or a NaN, stands."""
-    best = (topi.max if largest else topi.min)(x, axis, keepdims=True)
+    floats = str(x.dtype) == "float64"
+    best = _furthest(x, [axis], True, largest) if floats else (topi.max if largest else topi.min)(x, axis, keepdims=True)
     k = te.reduce_axis((0, x.shape[axis]), "k")
     size = prim.Cast("int64", x.shape[axis])
 
     def element(*i: Any) -> Any:
         here, place = x[(*i[:axis], k, *i[axis + 1 :])], prim.Cast("int64", k.var)
         found = here == best[i]
-        found = tirx.any(found, tirx.isnan(here)) if str(x.dtype) == "float64" else found
+        found = tirx.any(found, tirx.isnan(here)) if floats else found
         return te.min(tirx.Select(found, place, size), axis=k)
 
     return te.compute(best.shape, element, name="place")
@@ -106,7 +124,23 @@ def _arg_extremum(largest: bool) -> Legalize:
     return legalize
 
 
+def _extremum(largest: bool) -> Legalize:
+    def legalize(bb: relax.BlockBuilder, op: relax.Call) -> Any:
+        shape = shape_of(op.args[0])
+        axes = [k % len(shape) for k in (range(len(shape)) if op.attrs.axis is None else map(int, op.attrs.axis))]
+        found = bb.emit_te(_furthest, op.args[0], axes, True, largest, primfunc_name_hint="max" if largest else "min")
+        return found if op.attrs.keepdims else reshape(bb, found, [n for k, n in enumerate(shape) if k not in axes])
+
+    return legalize
+
+
+def _of_floats(op: relax.Call) -> bool:
+    return "float" in dtype_of(op.args[0]) and bool(shape_of(op.args[0])) and (op.attrs.axis is None or len(op.attrs.axis) > 0)
+
+
 OPS: dict[str, Legalize] = {
+    "relax.max": attempt(_extremum(True), _of_floats),
+    "relax.min": attempt(_extremum(False), _of_floats),
     "relax.bucketize": _bucketize,
     "relax.multinomial_from_uniform": _multinomial,
     "relax.argmax": _arg_extremum(True),

@@ -137,7 +137,7 @@ def _gathered(vectors: Vectors, access: Access, masked: bool, part: int) -> Valu
     if value is not None:
         return value
     base, flat = _split(access, masked)
-    index = vectors.settled(vectors.exact(vectors(flat, "int32")), "int32")
+    index = vectors.settled(vectors.exact(vectors.index(flat)), "int32")
     if masked:
         index = vectors.masked(index)
     if words(buffer) == 2:
@@ -161,7 +161,7 @@ def _gathered_rows(vectors: Vectors, access: Access, masked: bool) -> Value | No
     base, which = _split(access, masked, [substitute(i, {col: integer(0)}) for i in access.indices])
     if masked and not (constant(base) == 0 and access.last_inside()):
         return None
-    rows = vectors(which, "int32")
+    rows = vectors.index(which)
     if rows.shape != "col":
         frame.drop(rows)
         return None
@@ -276,7 +276,7 @@ def _scattered(vectors: Vectors, access: Access, value: Value, part: int) -> Non
     """A block whose elements lie apart in both directions: element by element, by index."""
     frame, buffer = vectors.frame, access.buffer
     base, flat = _split(access, masked=False)
-    index = vectors.settled(vectors(flat * words(buffer), "int32"), "int32")
+    index = vectors.settled(vectors.index(flat * words(buffer)), "int32")
     target = view(buffer, base, integer(1), part)
     source = R.tile(frame.first(value), pitch=1)
     frame.emitter.add(R.scatter(R.tile(target, pitch=1), source, frame.first(index), frame.size("full"), 1))

@@ -102,6 +102,7 @@ class Vectors:
         self._load = load
         self._guards: list[Guard] = []
         self._masks = 0  # how many values so far hold for a part of the points only
+        self.places = False  # whether what is computed are places in a buffer, of which there are less than 2^31
         self._loaded: list[Kept] = []  # values
         self._pairs: list[Kept] = []  # pairs
         self._iotas: dict[str, Value] = {}
@@ -323,6 +324,13 @@ class Vectors:
         if dtype_of(e) == "int64":
             high = wide.sign_word(self, functions.shared(value)) if high is None else high
             self._keep(self._pairs, e, Pair(value, high).shared, self._masks)
+
+    def index(self, e: Any) -> Value:
+        """Places of elements, as int32."""
+        before, self.places = self.places, True
+        value = self(e, "int32")
+        self.places = before
+        return value
 
     def _cast(self, e: prim.Cast) -> Value:
         to, source = dtype_of(e), dtype_of(e.value)

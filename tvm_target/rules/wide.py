@@ -20,7 +20,7 @@ from .emitter import integer
 from .frame import Value
 from .functions import done, shared
 from .ranges import bounds, fits, within
-from .rewrite import as_int64, dtype_of, is_call, is_integer
+from .rewrite import as_int64, dtype_of, find, is_call, is_integer
 from .stage import Unsupported
 
 I32, F32, BOOL = "int32", "float32", "uint8"
@@ -46,8 +46,10 @@ _COMPARISONS = (prim.LT, prim.LE, prim.GT, prim.GE, prim.EQ, prim.NE)
 
 
 def is_wide(v: Any, e: Any) -> bool:
-    """Whether an expression is an int64 that may need both words."""
-    return dtype_of(e) == "int64" and not fits(e, v.frame.emitter.analyzer)
+    """Whether an expression is an int64 that may need both words. Places that are counted from sizes alone do not."""
+    if dtype_of(e) != "int64" or v.places and not find(e, TensorLoad):
+        return False
+    return not fits(e, v.frame.emitter.analyzer)
 
 
 def low_word(v: Any, e: Any) -> Value | None:
@@ -86,7 +88,7 @@ def pair(v: Any, e: Any) -> Pair:
         return extended(v, v(e))
     if v.is_number(e):
         return constant(v, v.number(e))
-    if fits(e, v.frame.emitter.analyzer):
+    if not is_wide(v, e):
         return extended(v, v(e))
     return v.kept(e, lambda: _pair(v, e))
 
