@@ -80,8 +80,6 @@ import json, sys
 from pathlib import Path
 import torch
 import sglang_ext.device
-from sglang_ext.serving import vision_schemas
-vision_schemas.define()
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from benchmarks import reference
 from benchmarks.chip_runner import ChipRunner

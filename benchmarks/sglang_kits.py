@@ -144,9 +144,8 @@ def main(model_path: Path | None, kits: tuple[str, ...], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sglang_ext.serving import model_folder, vision_schemas
+    from sglang_ext.serving import model_folder
 
-    vision_schemas.define()
     model = model_path or model_folder.make_smollm2()
     console = Console(stderr=True)
     outcomes: list[Outcome] = []
