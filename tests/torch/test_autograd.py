@@ -137,6 +137,7 @@ def test_registered_kernels_never_cut_the_gradient() -> None:
     ours = [name for name in torch._C._dispatch_get_registrations_for_dispatch_key("PrivateUse1") if name.startswith("aten::")]
     assert len(ours) > 30
     through = [name for name in ours if has(name, "CompositeImplicitAutograd") and not has(name, "Autograd")]
+    through.remove("aten::_has_compatible_shallow_copy_type")  # a question about two tensors, whose answer is a bool
     assert through == []
 
 

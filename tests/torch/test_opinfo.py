@@ -56,7 +56,7 @@ def test_the_command() -> None:
         bench, ["opinfo", "--op", "mm", "--dtype", "bfloat16", "--kind", "op", "--operands", "1", "--jobs", "1", "--json"]
     )
     result = json.loads(run.stdout)
-    assert list(result)[:8] == ["tried", "right", "wrong", "raised", "crashed", "hung", "chip", "chip_share"]
+    assert list(result)[:9] == ["origin", "tried", "right", "wrong", "raised", "crashed", "hung", "chip", "chip_share"]
     assert result["tried"] == result["right"] == result["by_dtype"]["bfloat16"]["tried"] == 1
     assert run.exit_code == 0
 

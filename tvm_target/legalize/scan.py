@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from tvm import relax, tirx, topi
+from tvm import relax, tirx
 from tvm.script import tirx as T
 
 from .. import dialect as R
@@ -172,7 +172,33 @@ def row_kernel(dtype: str, function: str, exclusive: bool) -> tirx.PrimFunc:
     return kernel
 
 
-PLAIN = {"sum": topi.cumsum, "prod": topi.cumprod}
+@cache
+def plain_kernel(dtype: str, function: str, exclusive: bool) -> tirx.PrimFunc:
+    """y[o, n, i]: the scan of x along n in its own type, element after element."""
+    identity = tirx.const(0 if function == "sum" else 1, dtype)
+
+    def joined(a: Any, b: Any) -> Any:
+        return a + b if function == "sum" else a * b
+
+    @T.prim_func(s_tir=True)
+    def kernel(x: T.handle, y: T.handle):
+        o = T.int64()
+        n = T.int64()
+        i = T.int64()
+        X = T.match_buffer(x, (o, n, i), dtype)
+        Y = T.match_buffer(y, (o, n, i), dtype)
+        with T.sblock("scan"):
+            T.reads(X[0:o, 0:n, 0:i])
+            T.writes(Y[0:o, 0:n, 0:i])
+            for r, c, k in T.grid(o, i, n):
+                if exclusive:
+                    Y[r, k, c] = T.if_then_else(k > 0, joined(Y[r, k - 1, c], X[r, k - 1, c]), identity)
+                else:
+                    Y[r, k, c] = T.if_then_else(k > 0, joined(Y[r, k - 1, c], X[r, k, c]), X[r, k, c])
+
+    return kernel.with_attr("op_pattern", 8)  # opaque: its sizes are its own, as those of the kernels above
+
+
 SMALL = {"bool": 1, "int8": 128, "uint8": 255, "int16": 32768, "uint16": 65535}  # how large an element may be
 
 
@@ -185,21 +211,16 @@ def scanned(bb: relax.BlockBuilder, x: Any, function: str, axis: int | None, tar
     source, length = dtype_of(x), static(shape[axis])
     small = function == "sum" and length is not None and SMALL.get(source, 1 << 31) * length < 1 << 31
     x = cast(bb, x, target)
-    if target == "float64" or target in ("int64", "uint64") and not small:
-        return bb.call_te(PLAIN[function], x, axis, target, exclusive)
-    return cast(bb, _in_one_word(bb, cast(bb, x, "float32" if "float" in target else "int32"), function, axis, exclusive), target)
-
-
-def _in_one_word(bb: relax.BlockBuilder, x: Any, function: str, axis: int, exclusive: bool) -> Any:
-    """The scan of fp32 or int32."""
-    shape, dtype = shape_of(x), dtype_of(x)
     outer, inner = product(shape[:axis]), product(shape[axis + 1 :])
-    if static(inner) == 1:
-        block, kernel = [outer, shape[axis]], row_kernel(dtype, function, exclusive)
+    if target == "float64" or target in ("int64", "uint64") and not small:
+        block, kernel = [outer, shape[axis], inner], plain_kernel(target, function, exclusive)
     else:
-        block, kernel = [outer, shape[axis], inner], column_kernel(dtype, function, exclusive)
-    (y,) = call(bb, kernel, f"cum{function}", [reshape(bb, x, block)], [(block, dtype)])
-    return reshape(bb, y, shape)
+        x = cast(bb, x, "float32" if "float" in target else "int32")
+        row = static(inner) == 1
+        block = [outer, shape[axis]] if row else [outer, shape[axis], inner]
+        kernel = (row_kernel if row else column_kernel)(dtype_of(x), function, exclusive)
+    (y,) = call(bb, kernel, f"cum{function}", [reshape(bb, x, block)], [(block, dtype_of(x))])
+    return cast(bb, reshape(bb, y, shape), target)
 
 
 def _scan(function: str) -> Legalize:

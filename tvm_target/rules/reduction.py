@@ -246,7 +246,7 @@ def _arg_extremum(stage: Stage, kernel: Kernel) -> None:
             value = whole(vectors, vectors.cast(vectors(source), dtype), "full" if row is not None else "row", dtype)
             value = value if largest else opposite(vectors, value, dtype)
             v, i = part.new("top", dtype, shape), part.new("index", "int32", shape)
-            emit(R.topk(R.tile(frame.first(v), pitch=1), R.tile(frame.first(i), pitch=1), part.block(value), part.rows, part.cols, 1))
+            emit(R.topk(R.tile(part.first(v), pitch=1), R.tile(part.first(i), pitch=1), part.block(value), part.rows, part.cols, 1))
             part.drop(value)
             base = vectors.exact(Value("imm", start, "int64"))
             emit(R.add(part.block(i), part.block(i), part.operand(base, shape), *extent))

@@ -118,7 +118,7 @@ def _pair(v: Any, e: Any) -> Pair:
     if is_call(e, "likely"):
         return pair(v, e.args[0])
     if isinstance(e, prim.BitwiseNot):
-        return subtract(v, constant(v, integer(-1)), pair(v, e.a))
+        return _inverted(v, pair(v, e.a))
     if type(e) in _SHIFTS and isinstance(e.b, prim.IntImm) and int(e.b.value) == 32:
         return _SHIFTS[type(e)](v, pair(v, e.a))
     if isinstance(e, _DIVISIONS) and isinstance(e.b, prim.IntImm) and 0 < abs(int(e.b.value)) <= _DIVISOR:
@@ -241,40 +241,56 @@ def multiply(v: Any, a: Pair, b: Pair) -> Pair:
     return Pair(low, v.emit(R.add, I32, high, cross))
 
 
-def _by_constant(v: Any, kind: type, x: Pair, by: int) -> Pair:
-    if by > 0:
-        return _divided(v, kind, x, by)
-    x = _negative(v, x) if kind in (prim.FloorDiv, prim.FloorMod) else x
-    found = _divided(v, kind, x, -by)
-    return _negative(v, found) if kind in (prim.FloorMod, prim.Div) else found
-
-
 def _negative(v: Any, x: Pair) -> Pair:
     return subtract(v, constant(v, integer(0)), x)
 
 
-def _divided(v: Any, kind: type, x: Pair, by: int) -> Pair:
-    """Digit after digit: the high word, which has the sign, and the halves of the low one. It rounds down; what truncates adds by - 1 to
-    negative numbers first."""
-    x = Pair(v.settled(x.low, I32), v.settled(x.high, I32))
-    given = x.shared
+def _inverted(v: Any, x: Pair) -> Pair:
+    """-1 - x, which never leaves the range."""
+    return subtract(v, constant(v, integer(-1)), x)
+
+
+def _by_constant(v: Any, kind: type, x: Pair, by: int) -> Pair:
+    """A quotient or a rest, truncated or rounded down, by a constant of either sign."""
     if kind in (prim.Div, prim.Mod):
-        lift = v.emit(R.mul, I32, v.emit(R.lt, I32, given.high, v.imm(0, I32)), v.imm(by - 1, I32))
-        given = add(v, given, Pair(lift, v.imm(0, I32)))
-    upper, lower = halves(v, given.low)
-    top, rest = _parted(v, given.high, by)
+        return _truncated(v, kind, x, by)
+    if by > 0:
+        quotient, rest = _floored(v, x, by)
+        if kind is prim.FloorDiv:
+            v.frame.drop(rest)
+            return quotient
+        return Pair(done(v, rest, quotient.low, quotient.high), v.imm(0, I32))
+    # -x may not be a number, -1 - x is: the quotient of -x is one more where that has the largest rest, and then the rest is 0.
+    quotient, rest = _floored(v, _inverted(v, x), -by)
+    largest = v.imm(-by - 1, I32)
+    if kind is prim.FloorDiv:
+        return add(v, quotient, Pair(v.emit(R.eq, I32, rest, largest), v.imm(0, I32)))
+    counts = v.emit(R.ne, I32, shared(rest), largest)
+    rest = v.emit(R.mul, I32, v.emit(R.add, I32, rest, v.imm(1, I32)), counts)
+    return extended(v, v.emit(R.mul, I32, done(v, rest, quotient.low, quotient.high), v.imm(-1, I32)))
+
+
+def _floored(v: Any, x: Pair, by: int) -> tuple[Pair, Value]:
+    """The quotient rounded down and the rest, digit after digit: the high word, which has the sign, and the halves of the low one."""
+    x = Pair(v.settled(x.low, I32), v.settled(x.high, I32))
+    upper, lower = halves(v, shared(x.low))
+    top, rest = _parted(v, shared(x.high), by)
     middle, rest = _parted(v, v.emit(R.add, I32, v.emit(R.mul, I32, rest, v.imm(65536, I32)), upper), by)
     last, rest = _parted(v, v.emit(R.add, I32, v.emit(R.mul, I32, rest, v.imm(65536, I32)), lower), by)
     low = v.emit(R.add, I32, v.emit(R.mul, I32, middle, v.imm(65536, I32)), last)
-    if kind is prim.FloorMod:
-        for used in (low, top, x.low, x.high):
-            v.frame.drop(used)
-        return Pair(rest, v.imm(0, I32))
+    return Pair(low, done(v, top, x.low, x.high)), rest
+
+
+def _truncated(v: Any, kind: type, x: Pair, by: int) -> Pair:
+    """What is rounded down is truncated if |by| - 1 is added to negative numbers first."""
+    x = Pair(v.settled(x.low, I32), v.settled(x.high, I32))
+    lift = v.emit(R.mul, I32, v.emit(R.lt, I32, shared(x.high), v.imm(0, I32)), v.imm(abs(by) - 1, I32))
+    quotient, rest = _floored(v, add(v, x.shared, Pair(lift, v.imm(0, I32))), abs(by))
     v.frame.drop(rest)
-    quotient = Pair(low, top)
     if kind is prim.Mod:
-        return subtract(v, x, multiply(v, quotient, constant(v, integer(by))))
-    return Pair(done(v, quotient.low, x.low), done(v, quotient.high, x.high))
+        return subtract(v, x, multiply(v, quotient, constant(v, integer(abs(by)))))
+    quotient = Pair(done(v, quotient.low, x.low), done(v, quotient.high, x.high))
+    return _negative(v, quotient) if by < 0 else quotient
 
 
 def chosen(v: Any, test: Value, a: Pair, b: Pair) -> Pair:
