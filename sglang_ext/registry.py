@@ -26,7 +26,7 @@ MAX_PLANS = 4096  # remembered (sizes -> kernel) choices of an op; then they are
 class Op:
     """An op of the chip.
 
-    The kernel is called with operands, workspaces, results, records of indices outside and scalars, in this order, each group as declared.
+    The kernel is called with operands, records of indices outside, workspaces, results and scalars, in this order, each group as declared.
 
     Args:
         name: `torch.ops.rigi.<name>`, and `op` in the kernel index.
@@ -191,7 +191,7 @@ def _direct(op: Op) -> Callable[..., Any]:
         contiguous=" and ".join(f"{t}.is_contiguous()" for t in tensors),
         unpack=", ".join(["launch", *(f"shape_{name}" for name in made)]) + ("" if made else ","),
         allocations="\n".join(f"    {name} = {tensors[0]}.new_empty(shape_{name}, dtype=dtype_{name})" for name in made),
-        arguments=", ".join(tensors + made + records + scalars),
+        arguments=", ".join(tensors + records + made + scalars),
         returned=", ".join(result.name for result in op.results) or "None",
     )
     exec(compile(source, f"<rigi.{op.name}>", "exec"), namespace)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from tvm_target import build, package
 from tvm_target.cli import build as command
-from tvm_target.compiler import CompilerError, compile_source, find_compiler
+from tvm_target.compiler import CompilerError, compile_source, find_compiler, keep
 from tvm_target.packing import sdk_version
 
 
@@ -109,7 +109,7 @@ def test_objects_are_cached(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("RIGI_CACHE", str(tmp_path))
     code = compile_source("extern int x;\n")
     (cached,) = tmp_path.rglob("*.so")
-    cached.write_bytes(b"from the cache")
+    keep(cached, b"from the cache")
     assert compile_source("extern int x;\n") == b"from the cache" != code
 
 

@@ -105,7 +105,7 @@ def test_rope(compiled, t: int, heads: int, kv_heads: int, head_dim: int, rotary
 @pytest.mark.parametrize("t, v, h", [(1, 100, 576), (7, 50, 33), (1000, 4000, 576), (17, 20, 8192), (100, 10, 10000), (70000, 20, 8)])
 def test_embedding(compiled, t: int, v: int, h: int) -> None:
     table, ids = random(v, v, h), np.random.default_rng(t).integers(0, v, t)
-    y = testing.run(compiled("embedding"), "embedding", ids, table, np.zeros((t, h), BF16), no_records(), out=[2])
+    y = testing.run(compiled("embedding"), "embedding", ids, table, no_records(), np.zeros((t, h), BF16), out=[3])
     assert (y == table[ids]).all()
 
 
@@ -158,7 +158,7 @@ def test_an_index_outside_touches_nothing_and_is_recorded(compiled, t: int, at: 
         ids = rng.integers(0, size, t)
         ids[at] = index
         good = np.arange(t) != at
-        y, records = testing.run(compiled("embedding"), "embedding", ids, table, np.zeros((t, 33), BF16), no_records(), out=[2, 3])
+        records, y = testing.run(compiled("embedding"), "embedding", ids, table, no_records(), np.zeros((t, 33), BF16), out=[2, 3])
         assert outside(records) == {(index, size)} and (y[good] == table[ids[good]]).all() and np.isfinite(f32(y)).all()
         run = testing.run(compiled("rope_neox"), "rope_neox", q, q, ids, angles, no_records(), 64, out=[0, 4])
         assert outside(run[1]) == {(index, size)} and np.isfinite(f32(run[0])).all()

@@ -23,17 +23,17 @@ STEPS = 4
 
 
 def embedding() -> Any:
-    """ids i64[t], table[v, h] -> y[t, h]; records i32[2, 16, 4]."""
+    """ids i64[t], table[v, h], records i32[2, 16, 4] -> y[t, h]."""
 
     @T.prim_func
-    def kernel(ids: T.handle, table: T.handle, y: T.handle, records: T.handle):
+    def kernel(ids: T.handle, table: T.handle, records: T.handle, y: T.handle):
         t = T.int64()
         v = T.int64()
         h = T.int64()
         Ids = T.match_buffer(ids, (t,), "int64")
         Table = T.match_buffer(table, (v, h), "bfloat16")
-        Y = T.match_buffer(y, (t, h), "bfloat16")
         Records = T.match_buffer(records, (2, CORES, WORDS), "int32")
+        Y = T.match_buffer(y, (t, h), "bfloat16")
         core = T.launch_thread("blockIdx.x", CORES)
         Words = T.alloc_buffer((CHUNK, WORDS), "int32", scope="shared.sram")
         Halves = T.alloc_buffer((2, CHUNK), "int32", scope="shared.sram")

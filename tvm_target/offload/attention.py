@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from tvm import relax
 from tvm.ir import prim
 
@@ -165,8 +164,7 @@ def _pair(graph: Graph, first: Rotation, second: Rotation) -> Plan:
     def rotated(emitter: Emitter) -> Expr:
         table, positions = emitter.once(("rope", *first.key), lambda: _angles(emitter, first, tokens, width))
         flat = [emitter.shaped(x.source, [tokens, n * width]) for x, n in ((first, heads), (second, kv_heads))]
-        records = relax.const(np.zeros((2, 16, 4), np.int32))  # of positions outside the table; these are all inside
-        return emitter.kernel_in_place(kernels, [*flat, positions, table, records], [0, 1], D=width)
+        return emitter.kernel_in_place(kernels, [*flat, positions, table, emitter.no_records()], [0, 1], D=width)
 
     def result(rotation: Rotation, index: int) -> Emit:
         def emit(emitter: Emitter) -> Expr:

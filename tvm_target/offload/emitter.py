@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
+from ..kernels._indices import CORES, WORDS
 from ..package import KernelSpec
 from .graph import Expr, Graph, Size, dtype, equal, product, sizes
 from .library import Library
@@ -90,6 +92,10 @@ class Emitter:
         """A call that writes some of its arguments; gives them, as they are then."""
         types = [relax.TensorType(sizes(arguments[k]), dtype(arguments[k])) for k in written]
         return self.emit(relax.op.call_tir_inplace(self._library.function(kernels, **options), relax.Tuple(arguments), written, types))
+
+    def no_records(self) -> Expr:
+        """Where a kernel leaves records of indices outside their dimension, which TIR leaves undefined: nobody reads them here."""
+        return relax.const(np.zeros((2, CORES, WORDS), np.int32))
 
     def _untransposed(self, value: Expr) -> Expr:
         """The source itself of a transpose that undoes another one."""

@@ -145,12 +145,13 @@ def embedding(graph: Graph, var: relax.Var) -> Plan | None:
             return None
         ids = step.args[0]
     known = sizes(ids)
-    kernels = choices(graph, "embedding", {})
+    kernels = choices(graph, "embedding", {"v": sizes(table)[0]})
     if known is None or kernels is None:
         return None
     rows = [product(known), whole[-1]]
 
     def emit(emitter: Emitter) -> Expr:
-        return emitter.shaped(emitter.kernel(kernels, [emitter.shaped(ids, rows[:1]), table], [(rows, BF16)]), whole)
+        arguments = [emitter.shaped(ids, rows[:1]), table, emitter.no_records()]
+        return emitter.shaped(emitter.kernel(kernels, arguments, [(rows, BF16)]), whole)
 
     return {var: emit}
