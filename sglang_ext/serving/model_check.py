@@ -57,8 +57,7 @@ def try_forward(_: None, runner: Any) -> None:
 
     model, backend = runner.model_runner.model, runner.model_runner.attn_backend
     modes = {ForwardMode.EXTEND: 2} | ({ForwardMode.DECODE: None} if runner.model_runner.is_generation else {})
-    logs = backend.steps, backend.ranges
-    backend.steps = backend.ranges = None  # these record requests
+    steps, backend.steps = backend.steps, None  # the log is of what users asked for; a profile shows the trial as what it is
     try:
         buffers = runner._alloc_dummy_decode_buffers(1, num_tokens_per_req=2)
         for mode, tokens in modes.items():
@@ -69,7 +68,9 @@ def try_forward(_: None, runner: Any) -> None:
     except Exception as error:
         raise ModelRefused(type(model).__name__, [f"its forward does not run on the chip ({type(error).__name__}: {error})"]) from error
     finally:
-        backend.steps, backend.ranges = logs
+        backend.steps = steps
+        if backend.ranges is not None:
+            backend.ranges.end()
 
 
 def _config_reasons(config: Any, page: int) -> Iterator[str]:

@@ -14,7 +14,7 @@ import sys
 import torch
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 config = Qwen3MoeConfig(
-    vocab_size=512, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
+    vocab_size=10000, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
     max_position_embeddings=512, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=64,
 )
 Qwen3MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(sys.argv[1])
