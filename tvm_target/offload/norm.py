@@ -137,7 +137,8 @@ def embedding(graph: Graph, var: relax.Var) -> Plan | None:
     if call is None or call.attrs.axis is None or int(call.attrs.axis) != 0 or str(call.attrs.mode) != "fast":
         return None
     table, ids, whole = call.args[0], call.args[1], sizes(call)
-    if len(sizes(table) or []) != 2 or dtype(table) != BF16 or whole is None:
+    shape = sizes(table) or []
+    if len(shape) != 2 or dtype(table) != BF16 or whole is None:
         return None
     while dtype(ids) != "int64":
         step = graph.call(ids, "astype", "reshape", "expand_dims", "squeeze")
@@ -145,7 +146,7 @@ def embedding(graph: Graph, var: relax.Var) -> Plan | None:
             return None
         ids = step.args[0]
     known = sizes(ids)
-    kernels = choices(graph, "embedding", {"v": sizes(table)[0]})
+    kernels = choices(graph, "embedding", {"v": shape[0]})
     if known is None or kernels is None:
         return None
     rows = [product(known), whole[-1]]
