@@ -119,6 +119,7 @@ def test_the_real_models_keep_their_bounds(model: str, tmp_path: Path, capsys: p
     done = subprocess.run(line, capture_output=True, text=True, env=dict(os.environ), timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
+    assert result.pop("origin")["chip"] == "rigi1"
     found = result[model]
     assert found["simulated"]["without_element_loops"] >= 0.99
     assert 0 <= found["simulated"]["offloaded"] <= 1
