@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 
 from tvm import tirx
@@ -10,6 +11,7 @@ from ..codegen.walk import post_order_visit
 from .fusion import Part
 
 _OBVIOUS = ("no contraction", "no reduction", "a reduction")  # what a rule says of stages that are none of its kind
+_LONGEST = 240  # characters of what is said of a part: expressions may take pages
 
 
 class ElementLoopsWarning(UserWarning):
@@ -18,7 +20,7 @@ class ElementLoopsWarning(UserWarning):
 
 def warn(name: str, parts: list[Part]) -> None:
     """Once for a function: which parts of it, and why."""
-    lines = [f"{_written(part)}: {_reason(part)}" for part in parts]
+    lines = [textwrap.shorten(f"{_written(part)}: {_reason(part)}", _LONGEST, placeholder=" ...") for part in parts]
     warnings.warn(
         f"function {name} runs element by element on one core, at tens of cycles for each element, where it writes\n  "
         + "\n  ".join(lines)
