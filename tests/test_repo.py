@@ -132,7 +132,7 @@ def test_errors_made_on_purpose_are_as_many_as_the_documents_say() -> None:
 def test_the_json_of_every_command_names_what_made_it() -> None:
     """Through sdk_sim.origin.emit; but for what describes the chip or a file itself, and a program's talk with its own child."""
     own = {"sdk_sim/cli.py", "sdk_sim/profile/cli.py", "sdk_sim/origin.py", "sdk_sim/doctor.py"}
-    own |= {"benchmarks/sdk.py", "benchmarks/faults/worker.py", "benchmarks/architectures.py", "benchmarks/programs/worker.py"}
+    own |= {"benchmarks/sdk.py", "benchmarks/faults/worker.py", "benchmarks/architectures.py"}
     files = [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in PACKAGES]
     prints = {str(path.relative_to(ROOT)) for path in files if re.search(r"(?:print|echo)\(.*json\.dumps", path.read_text())}
     assert prints == own

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..pool import Work
 from . import relax_programs, tir_programs
 from .program import Program, Value
 from .values import is_float
@@ -41,6 +43,18 @@ def check(seed: int) -> Outcome:
         if again == outcome:
             return Outcome(seed, outcome, why, part.script())
     return Outcome(seed, outcome, reason, whole.script())
+
+
+def _start() -> Callable[[int], Outcome]:
+    return check
+
+
+def _lost(seed: int, why: str, words: str) -> Outcome:
+    return Outcome(seed, FAILED, words, program(seed).script())
+
+
+WORK: Work[int, Outcome] = Work(_start, _lost)
+"""What a process of the pool does: from a seed to its outcome. A program that ends its process, or is not done in time, has failed."""
 
 
 def run(made: Program) -> tuple[str, str]:

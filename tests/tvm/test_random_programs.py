@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import sdk_sim
+from benchmarks import pool
 from benchmarks.cli import bench
-from benchmarks.programs import check, command
+from benchmarks.programs import check
 from benchmarks.programs.program import Value
 
 SAMPLE, STRICT = range(16), range(16, 22)
@@ -66,19 +67,15 @@ def test_values_are_right_within_their_error(got: list[float], right: bool) -> N
     assert (check.difference(np.array(got, "float32"), want) == "") == right
 
 
-def test_a_process_that_ends_or_hangs_costs_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.sys, "executable", "/bin/false")
-    lost = list(command.outcomes(5, 2, 10))
-    assert [(o.seed, o.outcome) for o in lost] == [(5, check.FAILED), (6, check.FAILED)] and "exit code 1" in lost[0].reason
-    monkeypatch.setattr(command.sys, "executable", "/usr/bin/yes")
-    monkeypatch.setattr(command.select, "select", lambda *_: ([], [], []))
-    (lost,) = command.outcomes(7, 1, 0.1)
-    assert lost.reason == "not done after 0.1 s"
+def test_a_program_that_ends_its_process_has_failed_and_is_shown() -> None:
+    lost = check.WORK.lost(5, "crash", "the process ended with signal 11")
+    assert (lost.seed, lost.outcome, lost.reason) == (5, check.FAILED, "the process ended with signal 11")
+    assert lost.script == check.program(5).script()
 
 
 def test_the_command_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     results = [check.Outcome(0, check.RIGHT), check.Outcome(1, check.WRONG, "why", "script")]
-    monkeypatch.setattr(command, "outcomes", lambda *_: iter(results))
+    monkeypatch.setattr(pool, "run", lambda *_: iter(results))
     done = CliRunner().invoke(bench, ["programs", "--count", "2", "--json"])
     counts = json.loads(done.stdout)
     assert done.exit_code == 1 and "why" in done.stderr
