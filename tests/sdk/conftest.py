@@ -15,7 +15,6 @@ from benchmarks.timing.reference_schedule import compare, read_trace
 from benchmarks.timing.timed_device import TIMED, Device, Run
 
 HERE = Path(__file__).parent
-MANIFEST = {"kernels": ["add", "rotate", "sum", "faulty", "chase", "peek", "follow"]}
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +62,14 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def image(code: bytes) -> bytes:
-    return sdk_sim.pack_module(code, MANIFEST, "rigi1", "A0")
+def manifest() -> dict[str, list[str]]:
+    """Of these kernels."""
+    return {"kernels": ["add", "rotate", "sum", "faulty", "chase", "peek", "follow"]}
+
+
+@pytest.fixture(scope="session")
+def image(code: bytes, manifest: dict[str, list[str]]) -> bytes:
+    return sdk_sim.pack_module(code, manifest, "rigi1", "A0")
 
 
 @pytest.fixture

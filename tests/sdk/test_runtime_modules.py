@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 import pytest
-from conftest import MANIFEST
 from test_runtime_memory import refused
 
 import sdk_sim
@@ -17,13 +16,13 @@ def rows() -> np.ndarray:
     return np.random.default_rng(3).normal(size=(16, 256)).astype(np.float32)
 
 
-def test_a_kernel_computes(module, rows):
+def test_a_kernel_computes(module, manifest, rows):
     x, y = Buffer.from_numpy(rows), sdk_sim.malloc(rows.nbytes)
     sdk_sim.launch(module.kernel("add"), [x, y, 1.5])
     assert np.array_equal(y.to_numpy(np.float32, rows.shape), rows + np.float32(1.5))
     sdk_sim.launch(module.kernel("rotate"), [x, y.address], sdk_sim.Stream())
     assert np.array_equal(y.to_numpy(np.float32, rows.shape), np.roll(rows, 1, axis=0))
-    assert module.manifest == MANIFEST
+    assert module.manifest == manifest
 
 
 def test_adds_from_all_cores_are_in_core_order(module, rows):
@@ -97,16 +96,16 @@ def test_many_modules_live_side_by_side(image, rows):
     assert np.array_equal(y.to_numpy(np.float32, rows.shape), rows + 1)
 
 
-def test_a_module_of_another_chip_is_refused_with_both_sides(code, tmp_path):
+def test_a_module_of_another_chip_is_refused_with_both_sides(code, manifest, tmp_path):
     for chip, revision in (("rigi2", "A0"), ("rigi1", "B3")):
         path = tmp_path / "other.rigi"
-        path.write_bytes(sdk_sim.pack_module(code, MANIFEST, chip, revision))
+        path.write_bytes(sdk_sim.pack_module(code, manifest, chip, revision))
         with refused(
             Status.MODULE_MISMATCH, "other.rigi", f"built for {chip} revision {revision}", "this device is rigi1 revision A0", "rigi build"
         ):
             Module(path)
     with refused(Status.INVALID_VALUE, "chip's name", "1 to 15 characters"):
-        sdk_sim.pack_module(code, MANIFEST, "a chip with a long name", "A0")
+        sdk_sim.pack_module(code, manifest, "a chip with a long name", "A0")
 
 
 def test_a_module_of_another_sdk_is_refused_with_both_sides(image):

@@ -1,7 +1,7 @@
 """SGLang's own unit tests of attention backends, its dense cases, as they are: only head size, dtype and device are named."""
 
 import pytest
-from conftest import run_python
+from processes import run_python
 
 KIT = """
 import json, unittest

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from conftest import run_python
+from processes import run_python
 
 COMPARE = """
 import json, os, sys

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import run_python
+from processes import run_python
 
 PROMPTS = ["Hello there, how are", "12 plus 30 is", "The sea was calm and the old man rowed towards the island while", "a"]
 

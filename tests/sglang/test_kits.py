@@ -3,7 +3,7 @@
 import importlib
 
 import pytest
-from conftest import Server
+from processes import Server
 
 from benchmarks import sglang_kits
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Server
 from odd_requests import REQUESTS
+from processes import Server
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_python
+from processes import run_python
 
 from sdk_sim.profile import read
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from conftest import HERE, Server
+from processes import WITHOUT_TVM, Server
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def test_many_requests_at_once(server: Server):
 
 def test_the_server_runs_where_tvm_cannot_be_imported(server: Server):
     """The server was started with this path in front: what holds for one interpreter holds for all its processes."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE / "no_tvm"), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(WITHOUT_TVM), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", "import tvm"], capture_output=True, text=True, env=environment)
     assert "No module named 'tvm'" in done.stderr
     assert server.chat("Hello").status_code == 200

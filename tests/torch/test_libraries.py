@@ -50,17 +50,27 @@ def test_a_torchvision_whose_operators_load_is_left_alone(loads: bool, tmp_path:
 # ---- torch.compile
 
 
+@pytest.mark.slow
 def test_the_default_backend_of_compile_says_what_serves() -> None:
-    module, x = torch.nn.Linear(4, 4).to(R), torch.ones(2, 4, device=R)
-    with pytest.raises(RuntimeError, match='Inductor, generates no code for the device .rigi.; use .*backend="aot_eager"'):
-        torch.compile(module)(x)
+    """In a process of its own: where SGLang has been imported, the platform turns torch.compile off."""
+    code = """
+import torch
+module, x = torch.nn.Linear(4, 4).to("rigi"), torch.ones(2, 4, device="rigi")
+for compiled in (lambda: torch.compile(module)(x), torch.compile(lambda: torch.ones(3, device="rigi") + 1)):
+    try:
+        compiled()
+    except RuntimeError as error:
+        print(str(error).replace("\\n", " "))
     torch._dynamo.reset()
-    with pytest.raises(RuntimeError, match="Inductor, generates no code"):
-        torch.compile(lambda: torch.ones(3, device=R) + 1)()
+for backend in ("eager", "aot_eager"):
+    print(torch.equal(torch.compile(module, backend=backend)(x).cpu(), module(x).cpu()))
     torch._dynamo.reset()
-    for backend in ("eager", "aot_eager"):
-        assert torch.equal(torch.compile(module, backend=backend)(x).cpu(), module(x).cpu())
-        torch._dynamo.reset()
+"""
+    done = python(code)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4 and lines[2:] == ["True", "True"], done.stderr
+    for line in lines[:2]:
+        assert "Inductor, generates no code for the device 'rigi'; use " in line and 'backend="aot_eager"' in line
 
 
 # ---- torch.autograd.profiler

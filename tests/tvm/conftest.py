@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import tvm
 
+import sdk_sim
 from tvm_target import build, package, target, testing
 
 target.register()
@@ -40,3 +41,12 @@ def fresh_device() -> Iterator[None]:
     """Clears the sticky error that the test leaves behind."""
     yield
     testing.reset()
+
+
+@pytest.fixture
+def strict() -> Iterator[None]:
+    """Strict mode, and a device without faults afterwards."""
+    sdk_sim.set_mode("strict")
+    yield
+    sdk_sim.reset()
+    sdk_sim.set_mode("timed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import pytest
 import tvm
 from tvm import te, tirx, topi
 
-import sdk_sim
 from tvm_target import testing
 from tvm_target.isa import ELEMENT_LOOPS
 from tvm_target.rules import lower_function
@@ -108,12 +107,7 @@ def module() -> Any:
     return tvm.compile(tvm.IRModule(functions), target="rigi1")
 
 
-@pytest.fixture(autouse=True)
-def strict() -> Iterator[None]:
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
+pytestmark = pytest.mark.usefixtures("strict")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import sdk_sim
 from benchmarks import pool
 from benchmarks.cli import bench
 from benchmarks.programs import check
 from benchmarks.programs.program import Value
 
 SAMPLE, STRICT = range(16), range(16, 22)
-
-
-@pytest.fixture
-def strict() -> Iterator[None]:
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
 
 
 def assert_right(seed: int) -> None:

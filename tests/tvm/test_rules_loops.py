@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,13 @@ import pytest
 import tvm
 from tvm.script import tirx as T
 
-import sdk_sim
 from tvm_target import testing
 from tvm_target.rules import ElementLoopsWarning
 
 X = np.random.default_rng(5).integers(-50, 50, (16, 16)).astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def strict() -> Iterator[None]:
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
+pytestmark = pytest.mark.usefixtures("strict")
 
 
 @T.prim_func

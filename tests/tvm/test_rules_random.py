@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import tvm
 from tvm import te, tirx, topi
 
-import sdk_sim
 from tvm_target import testing
 from tvm_target.isa import ELEMENT_LOOPS
 from tvm_target.rules import lower_function
@@ -88,14 +86,6 @@ class Chain:
 
     def do_exp(self, t: Any, x: np.ndarray) -> Pair:
         return (topi.exp(t * te.const(0.1, "float32")), np.exp(x * np.float32(0.1))) if x.dtype == np.float32 else (topi.add(t, t), x + x)
-
-
-@pytest.fixture
-def strict() -> Iterator[None]:
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
 
 
 @pytest.mark.parametrize("seed", range(2))

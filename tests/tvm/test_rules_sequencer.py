@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tvm import te, tirx, topi
 from tvm.script import tirx as T
 
-import sdk_sim
 from tvm_target import runtime, testing
 from tvm_target.codegen import CodegenError
 from tvm_target.isa import ELEMENT_LOOPS
@@ -199,14 +198,6 @@ def test_floats_are_told_apart(module):
 # ---- whole functions
 
 
-@pytest.fixture
-def strict_mode():
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
-
-
 def run(func, *arrays, name="main", out=None):
     executable = tvm.compile(tvm.IRModule({name: func.with_attr("global_symbol", name)}), target="rigi1")
     return executable, testing.run(executable, name, *arrays, out=[len(arrays) - 1] if out is None else out)
@@ -294,7 +285,7 @@ def test_intermediates_and_working_buffers():
     np.testing.assert_array_equal(run(reverse, b, np.zeros_like(b))[1], b[::-1])
 
 
-def test_strict_mode_finds_nothing(strict_mode):
+def test_strict_mode_finds_nothing(strict: None):
     x = te.placeholder((3, 5), "float32", "x")
     for build in (topi.nn.softmax, lambda t, axis: topi.cumsum(t, axis=axis), lambda t, axis: topi.argmax(t, axis=axis)):
         y = build(x, axis=1)

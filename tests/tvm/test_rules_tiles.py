@@ -6,7 +6,7 @@ All functions are compiled as one module, as compiling takes longest. `n` is kno
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,6 @@ import torch
 import tvm
 from tvm import te, tirx, topi
 
-import sdk_sim
 from tvm_target import testing
 from tvm_target.isa import ELEMENT_LOOPS
 from tvm_target.rules import lower_function
@@ -248,14 +247,6 @@ def module() -> Any:
         functions[name] = lower_function(prim_func(name, case))
         assert ELEMENT_LOOPS not in functions[name].attrs, f"{name} has element loops"
     return tvm.compile(tvm.IRModule(functions), target="rigi1")
-
-
-@pytest.fixture
-def strict() -> Iterator[None]:
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,7 @@ from tvm_target import testing
 MARK = "# the fault"
 
 
-@pytest.fixture(autouse=True)
-def strict_mode() -> Iterator[None]:
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
+pytestmark = pytest.mark.usefixtures("strict")
 
 
 def line_of_the_fault() -> int:

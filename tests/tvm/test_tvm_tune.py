@@ -217,19 +217,11 @@ def test_a_kernel_is_known_by_its_structure() -> None:
     assert tune.space_of("linear").source() == replace(tune.space_of("linear")).source()
 
 
-@pytest.fixture
-def strict() -> Any:
-    sdk_sim.set_mode("strict")
-    yield
-    sdk_sim.reset()
-    sdk_sim.set_mode("timed")
-
-
 def random(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(BF16)
 
 
-def test_every_grid_of_cores_gives_the_same_bits(strict: Any) -> None:
+def test_every_grid_of_cores_gives_the_same_bits(strict: None) -> None:
     space = tune.space_of("linear")
     x, w = random(1, 70, 200), random(2, 300, 200)
     results = []
@@ -253,7 +245,7 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, head_dim: int, prefix: i
 
 
 @pytest.mark.parametrize("values", [(64, 16384, 3), (512, 32768, 2)])
-def test_decode_is_right_in_other_chunks(strict: Any, values: tuple[int, ...]) -> None:
+def test_decode_is_right_in_other_chunks(strict: None, values: tuple[int, ...]) -> None:
     space = tune.space_of("attention_decode")
     shape = space.shape({"batch": 2, "kv": 150, "heads": 6, "kv_heads": 3, "head_dim": 64})
     spec = space.spec(values)
@@ -271,7 +263,7 @@ def test_decode_is_right_in_other_chunks(strict: Any, values: tuple[int, ...]) -
 
 
 @pytest.mark.parametrize("values", [(64, 128, 32768, 3), (256, 256, 32768, 2)])
-def test_extend_is_right_in_other_blocks(strict: Any, values: tuple[int, ...]) -> None:
+def test_extend_is_right_in_other_blocks(strict: None, values: tuple[int, ...]) -> None:
     space = tune.space_of("attention_extend")
     config, spec = space.config(values), space.spec(values)
     assert not space.misfit(config, space.shape({"seq": 200, "heads": 6, "kv_heads": 3, "head_dim": 64, "prefix": 75}))
