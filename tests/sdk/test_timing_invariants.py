@@ -48,7 +48,7 @@ FASTER_CLOCK: Change = (
 RANDOM = "benchmarks.timing.random_check:make"
 SEEDS = st.integers(0, 10**6)
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=160, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The clock, at random: programs of 16 cores with every instruction, held to the cycle against the reference schedule.
 
 Also: what the trace says about an instruction is what the instruction says; time changes no data; no launch is faster than its
-HBM traffic or its busiest engine. `slow` runs a thousand programs more.
+HBM traffic or its busiest engine. `slow` runs three hundred programs more, `rigi bench timing` a thousand.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def test_programs_with_scalars(device: Device, hbm: int, initial: bytes, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(10000, 11000, 100))
+@pytest.mark.parametrize("start", range(10000, 10300, 100))
 def test_many_programs(device: Device, hbm: int, initial: bytes, tmp_path: Path, start: int) -> None:
     check_batch(device, hbm, initial, tmp_path, range(start, start + 80), scalars=False)
     check_batch(device, hbm, initial, tmp_path, range(start + 80, start + 100), scalars=True)
