@@ -22,7 +22,7 @@ from typing import Any
 
 from tvm import tirx
 
-from . import isa, macros
+from . import isa
 from .operands import DialectError, Tile, broadcast, function, hbm, number, same_dtype, size, source_line, sram, truth, value, view
 
 _FUNCTIONS = (
@@ -31,8 +31,6 @@ _FUNCTIONS = (
     *("cast", "copy", "transpose", "reduce_sum", "reduce_max", "iota", "take", "topk", "act", "barrier", "tile", "row", "col"),
 )
 __all__ = ["DialectError", "Tile", *_FUNCTIONS]
-
-macros.register()
 
 
 def __getattr__(name: str) -> Any:
