@@ -1,8 +1,8 @@
 """TVMScript beside this target: macros that find their parser quickly, and virtual devices by the chip's name.
 
-TVM looks for the parser of a macro (`T.inline`) with `inspect.getouterframes`, which wants the module and the source of every frame, and for
-those that have none searches all modules of the process. Beside torch and transformers that is a tenth of a second a call, half of the time
-in which a model compiles. And it knows a virtual device by the kind of its target alone, here TVM's `ext_dev`; one that is not in the
+TVM looks for the parser of a macro (`T.inline`) with `inspect.getouterframes`, which wants the module and the source of every frame, and
+for those that have none searches all modules of the process. Beside torch and transformers that is a tenth of a second a call, half of the
+time in which a model compiles. And it knows a virtual device by the kind of its target alone, here TVM's `ext_dev`; one that is not in the
 module's list it gives as none, which ends the process when the module is printed or compiled.
 """
 

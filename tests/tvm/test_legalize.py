@@ -61,6 +61,23 @@ def sample(shape, dtype: str, seed: int = 0) -> np.ndarray:
     return np.round(rng.standard_normal(shape) * 8, 1).astype(type_of(dtype))
 
 
+# ---- slices
+
+
+@pytest.mark.parametrize("bounds", [(5, 2, 1), (5, -1, 1), (-2, 4, 1), (-1, -4, 1), (2, 5, -1), (2, -2, -1), (7, 2, -3), (-9, 20, 2)])
+def test_slices_may_take_nothing(bounds: tuple[int, int, int]) -> None:
+    """Whether their bounds or the size of the axis say so; what is computed from them has their size."""
+    begin, end, step = bounds
+    run = compiled(lambda x, y: op.concat([op.strided_slice(x, [0], [begin], [end], [step]), y]), [("n", 3), (2, 3)], ["float32"] * 2)
+    y = sample((2, 3), "float32")
+    for n in (0, 1, 3, 10):
+        x = sample((n, 3), "float32", n)
+        np.testing.assert_array_equal(run(x, y), np.concatenate([x[begin:end:step], y]))
+    x = sample((10, 3), "float32")
+    fixed = compiled(lambda x: op.strided_slice(x, [0], [begin], [end], [step]), [(10, 3)], ["float32"])
+    np.testing.assert_array_equal(fixed(x), x[begin:end:step])
+
+
 # ---- sort
 
 
