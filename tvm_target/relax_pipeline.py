@@ -28,6 +28,7 @@ from tvm.tirx.buffer import is_buffer_var
 from .branch_storage import branch_storage
 from .legalize import LEGALIZE_MAP
 from .offload import offload
+from .paged_cache import no_paged_cache
 from .pipeline import is_generic, is_rigi
 from .relax_errors import check_operators, legalize
 from .short_names import short_names
@@ -102,7 +103,7 @@ def _reshapes(func: tirx.PrimFunc) -> bool:
 
 
 def library_dispatch_passes(target: Any) -> list[Pass]:
-    return [slices, relax.transform.EliminateCommonSubexpr(), offload()]
+    return [no_paged_cache, slices, relax.transform.EliminateCommonSubexpr(), offload()]
 
 
 def legalize_passes(target: Any) -> list[Pass]:
