@@ -171,7 +171,7 @@ def test_median(axis, keepdims):
 @pytest.mark.parametrize("axis", (0, 1))
 def test_cumsum(dtype, axis, exclusive):
     run = compiled(lambda x: op.cumsum(x, axis=axis, exclusive=exclusive), [("m", "n")], [dtype])
-    assert bool(run.loops) == (dtype == "int64")
+    assert not run.loops
     for shape in ((0, 3), (3, 0), (1, 1), (3, 1), (7, 5), (300, 40), (2, 1025), (1, 40_000)):
         x = sample(shape, "float32", 3).astype(type_of(dtype))
         expected = np.cumsum(x.astype("float64"), axis)
@@ -194,7 +194,7 @@ def test_sums_of_int64_beyond_32_bits(exclusive):
     run = compiled(lambda x: relax.Tuple([op.cumsum(x, axis=k, exclusive=exclusive) for k in (0, 1)]), [("m", "n")], ["int64"])
     rng = np.random.default_rng(0)
     x = rng.integers(-(2**62), 2**62, (5, 70)) >> rng.integers(0, 62, (5, 70))
-    x[1] = 2**32 - 1
+    x[1], x[:, 3] = 2**32 - 1, -(2**63)  # sums wrap at 64 bits
     for axis, got in enumerate(run(x)):
         np.testing.assert_array_equal(got, np.cumsum(x, axis) - (x if exclusive else 0))
 
