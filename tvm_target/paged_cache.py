@@ -26,7 +26,7 @@ _WHY = (
 def _refusing(create: Any) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         target = kwargs.get("target") or next((a for a in args if isinstance(a, tvm.target.Target)), None)
-        if is_rigi(target):
+        if target is not None and is_rigi(target):
             raise CodegenError(f"{type(self).__name__} of tvm.relax.frontend.nn.llm, for the target {target.attrs['model']}: it {_WHY}")
         create(self, *args, **kwargs)
 
