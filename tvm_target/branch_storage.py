@@ -16,7 +16,7 @@ from tvm.ir import Call, Op
 
 @tvm.transform.module_pass(opt_level=0, name="rigi.branch_storage")
 def branch_storage(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
-    result = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+    result = tvm.IRModule(dict(mod.functions), mod.attrs, mod.global_infos)
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function):
             body = _Scopes().rewritten(func.body, {})

@@ -130,7 +130,7 @@ def _run(mod: tvm.IRModule, keep: Callable[[Any], bool], passes: list[tvm.ir.tra
 
 
 def _merged(parts: list[tvm.IRModule], like: tvm.IRModule) -> tvm.IRModule:
-    result = tvm.IRModule({}, attrs=like.attrs)
+    result = tvm.IRModule({}, like.attrs, like.global_infos)
     for part in parts:
         result.update(part)
     return result
@@ -154,8 +154,8 @@ def _pipeline_around(stock: Callable[..., Any], **kwargs: Any) -> tuple[tvm.ir.t
         ours = {gv for gv, f in mod.functions.items() if isinstance(f, tirx.PrimFunc) and is_rigi(f.attrs.get("target"))}
         if not ours:
             return other(mod)
-        mine = tvm.IRModule({gv: mod[gv] for gv in ours}, attrs=mod.attrs)
-        rest = tvm.IRModule({gv: f for gv, f in mod.functions.items() if gv not in ours}, attrs=mod.attrs)
+        mine = tvm.IRModule({gv: mod[gv] for gv in ours}, mod.attrs, mod.global_infos)
+        rest = tvm.IRModule({gv: f for gv, f in mod.functions.items() if gv not in ours}, mod.attrs, mod.global_infos)
         return _merged([lower(mine), other(rest)] if rest.functions else [lower(mine)], mod)
 
     def finish() -> tvm.ir.transform.Pass:

@@ -28,9 +28,11 @@ from tvm.tirx.buffer import is_buffer_var
 from .branch_storage import branch_storage
 from .legalize import LEGALIZE_MAP
 from .offload import offload
+from .paged_cache import no_paged_cache
 from .pipeline import is_generic, is_rigi
 from .relax_errors import check_operators, legalize
 from .short_names import short_names
+from .slices import slices
 from .turned_products import turn_products
 
 NAME = "rigi"
@@ -57,7 +59,7 @@ def _fold_constants(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
     """FoldConstant, which tries every function of constants on the host. Calls of kernels are kept from it, and functions on 8-bit floats:
     TVM's CPU code for them knows no infinities."""
     hidden = {gv: func for gv, func in mod.functions.items() if isinstance(func, tirx.PrimFunc) and not _foldable(func)}
-    shown = tvm.IRModule({gv: func for gv, func in mod.functions.items() if gv not in hidden}, attrs=mod.attrs)
+    shown = tvm.IRModule({gv: func for gv, func in mod.functions.items() if gv not in hidden}, mod.attrs, mod.global_infos)
     folded = relax.transform.FoldConstant()(shown)
     folded.update(tvm.IRModule(hidden))
     return folded
@@ -75,7 +77,7 @@ def _views_of_results(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
         blocks = [_inner_names(mod, b, outside) if isinstance(b, relax.DataflowBlock) else b for b in func.body.blocks]
         body = relax.SeqExpr(blocks, func.body.body)
         changed[gv] = relax.Function(func.params, body, func.ret_ty, func.is_pure, func.attrs)
-    result = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+    result = tvm.IRModule(dict(mod.functions), mod.attrs, mod.global_infos)
     result.update(tvm.IRModule(changed))
     return result
 
@@ -101,7 +103,7 @@ def _reshapes(func: tirx.PrimFunc) -> bool:
 
 
 def library_dispatch_passes(target: Any) -> list[Pass]:
-    return [relax.transform.EliminateCommonSubexpr(), offload()]
+    return [no_paged_cache, slices, relax.transform.EliminateCommonSubexpr(), offload()]
 
 
 def legalize_passes(target: Any) -> list[Pass]:
@@ -125,9 +127,9 @@ def _rewrite_reshape(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
     """TVM's pass, which looks for a block in every function of one argument: kernels get one for its time."""
     kernels = {gv: f for gv, f in mod.functions.items() if isinstance(f, tirx.PrimFunc) and not is_generic(f)}
     blocked = {gv: f.with_body(SBlockRealize([], True, SBlock([], [], [], "root", f.body))) for gv, f in kernels.items()}
-    mod = relax.transform.RewriteDataflowReshape()(tvm.IRModule({**dict(mod.functions), **blocked}, attrs=mod.attrs))
+    mod = relax.transform.RewriteDataflowReshape()(tvm.IRModule({**dict(mod.functions), **blocked}, mod.attrs, mod.global_infos))
     kept = {gv: kernels.get(gv, f) for gv, f in mod.functions.items()}
-    return tvm.IRModule(kept, attrs=mod.attrs)
+    return tvm.IRModule(kept, mod.attrs, mod.global_infos)
 
 
 def dataflow_lower_passes(target: Any) -> list[Pass]:

@@ -36,7 +36,7 @@ def short_names(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
         relax.expr._update_type(short, gv.ty)
         names[gv.name_hint] = short
         functions[short] = func.with_attr("global_symbol", short.name_hint) if "global_symbol" in (func.attrs or {}) else func
-    renamed = tvm.IRModule(functions, attrs=mod.attrs)
+    renamed = tvm.IRModule(functions, mod.attrs, mod.global_infos)
     renamer = _Renamer(renamed, names)
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function):

@@ -110,8 +110,10 @@ def register() -> None:
     for model in MODELS:
         register_tag(model, {"kind": "ext_dev", "model": model, "keys": ["rigi"], "host": {"kind": "llvm"}})
 
-    from . import model_cache, pipeline, relax_pipeline
+    from . import model_cache, paged_cache, pipeline, relax_pipeline, tvmscript
 
+    tvmscript.register()
+    paged_cache.register()
     pipeline.register()
     relax_pipeline.register()
     model_cache.register()

@@ -203,3 +203,20 @@ def test_onnx_slices_with_bounds_as_attributes() -> None:
         machine = relax.VirtualMachine(tvm.compile(from_onnx(model), target="rigi1"), DEVICE)
         np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(x, DEVICE)).numpy(), x[part])
         assert len(model.graph.node[0].input) == 1
+
+
+@pytest.mark.parametrize("version, axis", [(11, 1), (11, -1), (13, 1), (13, -1)])
+def test_onnx_hardmax_along_an_axis_of_any_size(version: int, axis: int) -> None:
+    """Until version 12 an axis stands for itself and those behind it."""
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node("Hardmax", ["x"], ["y"], axis=axis)
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", "b", "c"]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", version)])
+    machine = relax.VirtualMachine(tvm.compile(from_onnx(model), target="rigi1"), DEVICE)
+    for shape in ((2, 3, 4), (1, 5, 1), (3, 1, 17)):
+        x = np.random.default_rng(0).integers(-3, 3, shape).astype("float32")  # the first of equals counts
+        rows = x.reshape(shape[0], 1, -1) if version < 13 and axis == 1 else np.moveaxis(x, axis, -1)
+        expected = np.eye(rows.shape[-1], dtype="float32")[rows.argmax(-1)]
+        expected = expected.reshape(shape) if version < 13 and axis == 1 else np.moveaxis(expected, -1, axis)
+        np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(x, DEVICE)).numpy(), expected)

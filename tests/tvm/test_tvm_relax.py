@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import tvm
 from tvm import relax
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn.llm import kv_cache
 
 from tvm_target import package, testing
 from tvm_target.codegen import CodegenError
@@ -197,3 +199,24 @@ def test_a_target_is_the_chip_or_refused() -> None:
     for target in ("ext_dev", {"kind": "ext_dev", "model": "rigi2"}):
         with pytest.raises(ChipError, match="this target knows: rigi1; use target='rigi1'"):
             tvm.compile(module, target=tvm.target.Target(target))
+
+
+@pytest.mark.parametrize("target", ["rigi1", "llvm"])
+def test_tvms_paged_cache_is_refused(target: str) -> None:
+    """Where it is made for the chip; and one with kernels of a CPU when it is compiled for it."""
+    kind = tvm.target.Target(target)
+
+    class Model(nn.Module):
+        def create(self, sequences: tvm.tirx.Var, tokens: tvm.tirx.Var) -> kv_cache.PagedKVCache:
+            sizes = {"num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "qk_head_dim": 16, "v_head_dim": 16}
+            absent = {"mla_original_qk_head_dim": 0, "mla_original_v_head_dim": 0, "enable_disaggregation": False, "rope_scaling": {}}
+            one = tvm.tirx.const(1, "int64")
+            limits = {"max_batch_size": sequences, "max_total_seq_len": tokens, "prefill_chunk_size": tokens, "page_size": 16 * one}
+            rope = {"rope_mode": kv_cache.RopeMode.NORMAL, "rope_scale": 1, "rope_theta": 10000, "rotary_dim": 16}
+            options = {"attn_kind": "mha", "dtype": "float32", "target": kind, "support_sliding_window": 0 * one}
+            parts = {"layer_partition": relax.ShapeExpr([0, 1]), "rope_ext_factors": relax.prim_value(0)}
+            return kv_cache.TIRPagedKVCache(**sizes, **absent, **limits, **rope, **options, **parts)
+
+    with pytest.raises(CodegenError, match=r"(?s)threads of a GPU.*as tensors that the model takes and returns"):
+        spec = {"create": {"sequences": int, "tokens": int, "$": {"param_mode": "none", "effect_mode": "none"}}}
+        tvm.compile(Model().export_tvm(spec)[0], target="rigi1")

@@ -1,7 +1,7 @@
 """From ONNX to Relax: TVM's importer, after what it does not know of older models is said in newer terms.
 
 Before version 10 the bounds of a Slice were attributes; the importer reads them from inputs, whatever the version. Softmax, LogSoftmax and
-Hardmax of version 12 and older it flattens itself.
+Hardmax of version 12 and older it flattens itself, but Hardmax along an axis whose size is a symbol, or a product of some, it refuses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 import onnx
 import tvm
 from onnx import helper
+from tvm import relax
 from tvm.relax.frontend import onnx as frontend
+from tvm.relax.frontend.onnx import onnx_frontend
 
 
 def from_onnx(model: onnx.ModelProto, **options: Any) -> tvm.IRModule:
@@ -36,3 +38,16 @@ def _inputs_of_slices(graph: onnx.GraphProto) -> None:
             graph.initializer.append(helper.make_tensor(place, onnx.TensorProto.INT64, [len(given[name])], given[name]))
             node.input.append(place)
         del node.attribute[:]
+
+
+def _hardmax(_importer: Any, builder: relax.BlockBuilder, data: relax.Expr, axis: int) -> relax.Expr:
+    """1 where the first largest element of the axis is, else 0; the axis may have any size."""
+    data = builder.normalize(data)
+    shape = list(data.ty.shape.values)
+    axis %= len(shape)
+    places = relax.op.arange(0, shape[axis], 1, "int64")
+    places = relax.op.reshape(places, [shape[axis] if k == axis else 1 for k in range(len(shape))])
+    return relax.op.astype(relax.op.equal(places, relax.op.argmax(data, axis, keepdims=True)), data.ty.dtype)
+
+
+onnx_frontend.Hardmax._hardmax_impl = classmethod(_hardmax)

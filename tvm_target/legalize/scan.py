@@ -2,8 +2,8 @@
 
 Along the last axis rows would be columns, which instructions cannot shift (blocks start at lines of 64 bytes). Short rows are transposed,
 many at a time; a long row is cut in 16 segments that become the columns of a block, whose ends are then scanned themselves. Sums are made
-in fp32 or int32; what may not fit in these, sums of int64 among them, is the sequencer's, exact and slow. As for NumPy and torch, elements
-are cast to the type of the result before they are added.
+in fp32 or int32, those of int64 that may not fit in two scans, of either word; products of int64, and what is uint64 or float64, are the
+sequencer's, exact and slow. As for NumPy and torch, elements are cast to the type of the result before they are added.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from tvm import relax, tirx
+from tvm import relax, te, tirx
+from tvm.ir import prim
 from tvm.script import tirx as T
 
 from .. import dialect as R
@@ -211,6 +212,8 @@ def scanned(bb: relax.BlockBuilder, x: Any, function: str, axis: int | None, tar
     source, length = dtype_of(x), static(shape[axis])
     small = function == "sum" and length is not None and SMALL.get(source, 1 << 31) * length < 1 << 31
     x = cast(bb, x, target)
+    if target == "int64" and function == "sum" and not small:
+        return _in_two_words(bb, x, axis, exclusive)
     outer, inner = product(shape[:axis]), product(shape[axis + 1 :])
     if target == "float64" or target in ("int64", "uint64") and not small:
         block, kernel = [outer, shape[axis], inner], plain_kernel(target, function, exclusive)
@@ -221,6 +224,37 @@ def scanned(bb: relax.BlockBuilder, x: Any, function: str, axis: int | None, tar
         kernel = (row_kernel if row else column_kernel)(dtype_of(x), function, exclusive)
     (y,) = call(bb, kernel, f"cum{function}", [reshape(bb, x, block)], [(block, dtype_of(x))])
     return cast(bb, reshape(bb, y, shape), target)
+
+
+def _in_two_words(bb: relax.BlockBuilder, x: Any, axis: int, exclusive: bool) -> Any:
+    """The sums of int64. Low words are added as they come; each sum that is then smaller than what came last has lost 2^32. These are an
+    operand of their own: TVM widens casts that it finds in a condition."""
+    came = cast(bb, x, "int32")
+    low = scanned(bb, came, "sum", axis, "int32")
+    high = scanned(bb, bb.emit_te(_high_words, x, came, low), "sum", axis, "int32")
+    sums = bb.emit_te(_joined, low, high)
+    return bb.emit(relax.op.subtract(sums, x)) if exclusive else sums
+
+
+def _high_words(x: te.Tensor, came: te.Tensor, low: te.Tensor) -> te.Tensor:
+    """int32: the high word of each element, and one more where the sum of low words, both without signs, is below what came."""
+    zero = tirx.const(0, "int32")
+
+    def word(*i: Any) -> Any:
+        lost = tirx.Select((low[i] < zero) == (came[i] < zero), low[i] < came[i], came[i] < zero)
+        return prim.Cast("int32", x[i] >> tirx.const(32, "int64")) + tirx.Select(lost, tirx.const(1, "int32"), zero)
+
+    return te.compute(x.shape, word, name="high_words")
+
+
+def _joined(low: te.Tensor, high: te.Tensor) -> te.Tensor:
+    span, zero = tirx.const(1 << 32, "int64"), tirx.const(0, "int64")
+
+    def joined(*i: Any) -> Any:
+        word = prim.Cast("int64", low[i]) + tirx.Select(low[i] < tirx.const(0, "int32"), span, zero)
+        return (prim.Cast("int64", high[i]) << tirx.const(32, "int64")) + word
+
+    return te.compute(low.shape, joined, name="joined")
 
 
 def _scan(function: str) -> Legalize:

@@ -59,7 +59,7 @@ def offload() -> tvm.ir.transform.Pass:
                     changed[gv] = Emitter(builder, library, graph).rewrite(plan)
         if not changed:
             return mod
-        result = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+        result = tvm.IRModule(dict(mod.functions), mod.attrs, mod.global_infos)
         add_functions(result, builder)
         result.update(tvm.IRModule(changed))
         cleanup = [relax.transform.Normalize(), relax.transform.DeadCodeElimination()]

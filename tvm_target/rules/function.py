@@ -42,7 +42,7 @@ def lower_functions() -> tvm.ir.transform.Pass:
             for gv, func in mod.functions.items()
             if isinstance(func, tirx.PrimFunc) and is_rigi(func.attrs.get("target")) and is_generic(func)
         }
-        result = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+        result = tvm.IRModule(dict(mod.functions), mod.attrs, mod.global_infos)
         result.update(tvm.IRModule(changed))
         return result
 
