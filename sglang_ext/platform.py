@@ -126,8 +126,10 @@ class RigiPlatform(SRTPlatform):
         """Refuses layers that no kernel computes; swaps the logits step for the chip's; lets Llama layers run as few launches."""
         from sglang_ext.serving.model import adapt_model
         from sglang_ext.serving.model_check import check_layers
+        from sglang_ext.serving.transformers_models import guard_attention
 
         check_layers(model, PAGE_SIZE)
+        guard_attention(model)
         adapt_model(model)
 
     # ---- processes and profiling

@@ -5,7 +5,7 @@ rules for single architectures), at the loaded model's attention layers (`check_
 (`try_forward`), for whatever SGLang's own code of a model cannot do without CUDA. They go by structure, never by name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -39,13 +39,34 @@ def check_arguments(server_args: Any) -> None:
 def check_config(config: Any, page: int) -> None:
     """Raises ModelRefused for what SGLang's ModelConfig tells. page: tokens a page of the KV cache."""
     if reasons := list(_config_reasons(config, page)):
-        raise ModelRefused((getattr(config.hf_config, "architectures", None) or ["This model"])[0], reasons)
+        raise ModelRefused(_architecture(config.hf_config) or "This model", reasons)
 
 
 def check_layers(model: torch.nn.Module, page: int) -> None:
     """Raises ModelRefused for attention layers of a loaded SGLang model that no packaged kernel computes."""
-    if reasons := [reason for name, layer in model.named_modules() for reason in _layer_reasons(name, layer, page)]:
-        raise ModelRefused(type(model).__name__, reasons)
+    instances = getattr(model, "attention_instances", {}).values()  # SGLang's backend for transformers keeps them out of its modules
+    if reasons := [reason for layer in (*model.modules(), *instances) for reason in _layer_reasons(layer, page)]:
+        raise ModelRefused(_name(model), reasons)
+
+
+def _name(model: torch.nn.Module) -> str:
+    """The architecture in a model's configuration: one class of SGLang may stand for many."""
+    return _architecture(getattr(model, "config", None)) or type(model).__name__
+
+
+def _architecture(hf_config: Any) -> str | None:
+    return (getattr(hf_config, "architectures", None) or [None])[0]
+
+
+def explain_unbuilt(original: Callable[..., torch.nn.Module], config: Any, *args: Any, **kwargs: Any) -> torch.nn.Module:
+    """Around the making of SGLang's model, before its weights: what SGLang or transformers cannot build is refused with their reason."""
+    try:
+        return original(config, *args, **kwargs)
+    except (ModelRefused, torch.OutOfMemoryError, kernels.KernelsMissing):
+        raise
+    except Exception as error:
+        reason = f"it cannot be built here ({type(error).__name__}: {error})"
+        raise ModelRefused(_architecture(config.hf_config) or "This model", [reason]) from error
 
 
 def try_forward(_: None, runner: Any) -> None:
@@ -66,7 +87,7 @@ def try_forward(_: None, runner: Any) -> None:
     except (ModelRefused, torch.OutOfMemoryError, kernels.KernelsMissing):
         raise
     except Exception as error:
-        raise ModelRefused(type(model).__name__, [f"its forward does not run on the chip ({type(error).__name__}: {error})"]) from error
+        raise ModelRefused(_name(model), [f"its forward does not run on the chip ({type(error).__name__}: {error})"]) from error
     finally:
         backend.steps = steps
         if backend.ranges is not None:
@@ -109,7 +130,7 @@ def _slides(text: Any) -> bool:
     return window < getattr(text, "max_position_embeddings", window)
 
 
-def _layer_reasons(name: str, layer: torch.nn.Module, page: int) -> Iterator[str]:
+def _layer_reasons(layer: torch.nn.Module, page: int) -> Iterator[str]:
     from sglang.srt.layers.radix_attention import AttentionType, RadixAttention
     from sglang.srt.layers.radix_linear_attention import RadixLinearAttention
 
@@ -118,7 +139,7 @@ def _layer_reasons(name: str, layer: torch.nn.Module, page: int) -> Iterator[str
     if not isinstance(layer, RadixAttention):
         return
     if layer.is_cross_attention:
-        yield "it has cross attention"
+        yield "it has cross attention, or attention that is not causal"
     if layer.attn_type != AttentionType.DECODER:
         yield f"its attention is not causal ({layer.attn_type.value})"
     if layer.sliding_window_size > -1:
@@ -152,5 +173,9 @@ def _head_reasons(heads: int, kv_heads: int, head_dim: int, v_head_dim: int, pag
 
 
 HOOKS = (
+    Hook(
+        "sglang.srt.model_loader.loader._initialize_model", "around", explain_unbuilt,
+        "what it cannot build ends in an error of the code that it happened to reach",
+    ),
     Hook("sglang.srt.model_executor.runner.base_runner.BaseRunner.warmup", "after", try_forward, "tries a model at load on CUDA only"),
-)
+)  # fmt: skip

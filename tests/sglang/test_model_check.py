@@ -17,7 +17,8 @@ from transformers import AutoConfig
 from benchmarks.architectures import NO_HEAD_DIM
 from sglang_ext.platform import PAGE_SIZE
 from sglang_ext.serving.architectures import SERVED
-from sglang_ext.serving.model_check import ModelRefused, check_config, check_layers
+from sglang_ext.serving.model_check import ModelRefused, check_config, check_layers, explain_unbuilt
+from sglang_ext.serving.transformers_models import _attend
 
 REFUSED = {
     ("gpt_oss", "GptOssForCausalLM"): ("sliding-window attention", "attention sinks"),
@@ -103,6 +104,49 @@ def test_a_layer_of_a_loaded_model_is_refused_with_its_reason(changed: dict, mes
     check_layers(torch.nn.Sequential(RadixAttention(**layer)), PAGE_SIZE)
     with pytest.raises(ModelRefused, match=message):
         check_layers(torch.nn.Sequential(RadixAttention(**layer), RadixAttention(**layer | changed)), PAGE_SIZE)
+
+
+def test_a_layer_that_a_model_keeps_beside_its_modules_is_looked_at():
+    model = torch.nn.Linear(1, 1)
+    model.config = SimpleNamespace(architectures=["SomeModel"])
+    layer = {"num_heads": 4, "head_dim": 32, "scaling": 1.0, "num_kv_heads": 2, "layer_id": 0}
+    model.attention_instances = {0: RadixAttention(**layer, is_cross_attention=True)}
+    with pytest.raises(ModelRefused, match=r"^SomeModel is not served on Rigi: .*not causal"):
+        check_layers(model, PAGE_SIZE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"softcap": 50.0}, "caps attention scores"),
+        ({"s_aux": torch.zeros(4)}, "attention sinks"),
+        ({"position_bias": torch.zeros(1, 4, 2, 2)}, "bias of positions"),
+        ({"attention_mask": torch.zeros(1, 1, 2, 2)}, "masks attention in its own way"),
+        ({"is_causal": False}, "not causal"),
+    ],
+)
+def test_what_sglang_would_drop_of_a_transformers_models_attention_is_an_error(options: dict, message: str):
+    mask = options.pop("attention_mask", None)
+    with pytest.raises(NotImplementedError, match=message):
+        _attend(lambda *_, **__: "attended", SimpleNamespace(layer_idx=0), 1, 2, 3, mask, forward_batch=SimpleNamespace(), **options)
+
+
+def test_a_transformers_model_attends_once_in_each_layer_of_a_forward():
+    def attend(layer: int, batch: Any) -> Any:
+        return _attend(lambda *_, **__: "attended", SimpleNamespace(layer_idx=layer), 1, 2, 3, None, forward_batch=batch, softcap=None)
+
+    batch = SimpleNamespace()
+    assert attend(0, batch) == attend(1, batch) == attend(0, SimpleNamespace()) == "attended"
+    with pytest.raises(NotImplementedError, match="more than once in a layer"):
+        attend(1, batch)
+
+
+def test_what_cannot_be_built_is_refused_with_the_reason_of_the_code_that_failed():
+    def build(config: Any) -> torch.nn.Module:
+        raise ValueError("no implementation")
+
+    with pytest.raises(ModelRefused, match=r"^SomeForCausalLM is not served on Rigi: .*ValueError: no implementation"):
+        explain_unbuilt(build, plain())
 
 
 def test_the_architectures_that_a_refusal_lists_are_those_of_the_support_table():
