@@ -53,6 +53,9 @@ def _check_params(params: dict[str, Any]) -> None:
         value = params.get(name)
         if value is not None and not _is_number(value):
             raise ValueError(f"{name} is {value!r:.80}; it is a finite number.")
+    stops = params.get("stop_token_ids")
+    if stops is not None and not isinstance(stops, list | tuple | set):
+        raise ValueError(f"stop_token_ids is {stops!r:.80}; it is a list of token ids.")
     bias = params.get("logit_bias")
     if bias is None:
         return
@@ -81,6 +84,9 @@ def check_prompt(manager: Any, request: Any, input_ids: Any) -> None:
         _check_ids("input_ids", input_ids, vocab)
         if not len(input_ids):
             raise ValueError("The prompt has no tokens (an empty text has none). Send at least one.")
+    params = getattr(request, "sampling_params", None)
+    if isinstance(params, dict):
+        _check_ids("stop_token_ids", params.get("stop_token_ids") or (), vocab)
     unserved = [name for name in UNSERVED if getattr(request, name, None)]
     if unserved:
         raise ValueError(f"{' and '.join(unserved)}: not computed on Rigi. Leave it out.")
@@ -95,7 +101,7 @@ def check_prompt(manager: Any, request: Any, input_ids: Any) -> None:
 
 
 def _check_ids(name: str, ids: Iterable[Any], vocab: int) -> None:
-    """The chip would fault on the embedding row of a token that does not exist, and a fault stops the device for everybody."""
+    """Of a token that does not exist, the chip refuses the embedding row, and SGLang's table of stops has no place."""
     for place, token in enumerate(ids):
         if type(token) is not int or not 0 <= token < vocab:
             raise ValueError(f"{name}[{place}] is {token!r:.80}; this model's token ids are 0 to {vocab - 1}. Check the tokenizer.")
