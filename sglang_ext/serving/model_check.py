@@ -1,8 +1,8 @@
 """What a model must be to run on the chip. Every reason against it is found at load, never by the first request.
 
-Three looks, each with what is known at its time: at the configuration (`check_config`, before weights are loaded and before SGLang's
-rules for single architectures), at the loaded model's attention layers (`check_layers`), and at a trial of two tokens
-(`try_forward`), for whatever SGLang's own code of a model cannot do without CUDA. They go by structure, never by name.
+Three looks, each with what is known at its time: at the configuration (`check_config`, before SGLang's rules for single
+architectures), at the attention layers of the model that SGLang has built (`check_layers`, before weights are loaded), and at a trial of
+two tokens (`try_forward`), for whatever SGLang's own code of a model cannot do without CUDA. They go by structure, never by name.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ import torch
 
 from sglang_ext import kernels
 from sglang_ext.registry import registry
+from sglang_ext.serving import transformers_models
 from sglang_ext.serving.architectures import SERVED
 from sglang_ext.serving.hook import Hook
 
@@ -43,9 +44,13 @@ def check_config(config: Any, page: int) -> None:
 
 
 def check_layers(model: torch.nn.Module, page: int) -> None:
-    """Raises ModelRefused for attention layers of a loaded SGLang model that no packaged kernel computes."""
+    """Raises ModelRefused for layers of a model of SGLang that no packaged kernel computes, or that are not its configuration's."""
     instances = getattr(model, "attention_instances", {}).values()  # SGLang's backend for transformers keeps them out of its modules
-    if reasons := [reason for layer in (*model.modules(), *instances) for reason in _layer_reasons(layer, page)]:
+    reasons = [reason for layer in (*model.modules(), *instances) for reason in _layer_reasons(layer, page)]
+    reasons += _routing_reasons(model)
+    if instances:
+        reasons += transformers_models.head_reasons(model)
+    if reasons:
         raise ModelRefused(_name(model), reasons)
 
 
@@ -58,15 +63,33 @@ def _architecture(hf_config: Any) -> str | None:
     return (getattr(hf_config, "architectures", None) or [None])[0]
 
 
-def explain_unbuilt(original: Callable[..., torch.nn.Module], config: Any, *args: Any, **kwargs: Any) -> torch.nn.Module:
-    """Around the making of SGLang's model, before its weights: what SGLang or transformers cannot build is refused with their reason."""
+def explain_adjustments(original: Callable[[Any], None], server_args: Any) -> None:
+    """Around SGLang's rules for single architectures: some assert one of the attention backends of other devices."""
+    from sglang.srt.configs.model_config import ModelConfig
+
     try:
-        return original(config, *args, **kwargs)
+        original(server_args)
+    except AssertionError as error:
+        name = _architecture(ModelConfig.from_server_args(server_args).hf_config) or "This model"
+        raise ModelRefused(name, [f"SGLang serves it with attention of other devices only ({error})"]) from error
+
+
+def check_built(model: torch.nn.Module, *_: Any, **__: Any) -> None:
+    """After SGLang has built a model, before its weights: `check_layers`."""
+    from sglang_ext.platform import PAGE_SIZE
+
+    check_layers(model, PAGE_SIZE)
+
+
+def explain_unloaded(original: Callable[..., torch.nn.Module], loader: Any, *, model_config: Any, **options: Any) -> torch.nn.Module:
+    """Around the loading of a model: what SGLang cannot build, or cannot give the checkpoint's weights, is refused with its reason."""
+    try:
+        return original(loader, model_config=model_config, **options)
     except (ModelRefused, torch.OutOfMemoryError, kernels.KernelsMissing):
         raise
     except Exception as error:
-        reason = f"it cannot be built here ({type(error).__name__}: {error})"
-        raise ModelRefused(_architecture(config.hf_config) or "This model", [reason]) from error
+        reason = f"SGLang cannot load it here ({type(error).__name__}: {error})"
+        raise ModelRefused(_architecture(model_config.hf_config) or "This model", [reason]) from error
 
 
 def try_forward(_: None, runner: Any) -> None:
@@ -155,6 +178,16 @@ def _layer_reasons(layer: torch.nn.Module, page: int) -> Iterator[str]:
     yield from _head_reasons(layer.tp_q_head_num, layer.tp_k_head_num, layer.qk_head_dim, layer.v_head_dim, page)
 
 
+def _routing_reasons(model: torch.nn.Module) -> Iterator[str]:
+    """Whether SGLang's code of a mixture of experts follows its configuration (OLMoE's takes one value for granted)."""
+    from sglang.srt.layers.moe.topk import TopK
+
+    config = getattr(model, "config", None)
+    asked = getattr(getattr(config, "text_config", config), "norm_topk_prob", None)
+    if asked is not None and any(isinstance(layer, TopK) and layer.topk_config.renormalize != asked for layer in model.modules()):
+        yield f"its configuration has norm_topk_prob {asked}, and SGLang's code of it computes the other"
+
+
 def _head_reasons(heads: int, kv_heads: int, head_dim: int, v_head_dim: int, page: int) -> Iterator[str]:
     """Whether packaged kernels take these heads: the index knows the limits, nobody else."""
     if v_head_dim != head_dim:
@@ -172,10 +205,16 @@ def _head_reasons(heads: int, kv_heads: int, head_dim: int, v_head_dim: int, pag
             yield f"no packaged kernel of {name} takes {heads} query and {kv_heads} key heads of {head_dim} elements (packaged: {limits})"
 
 
+_LOADER = "sglang.srt.model_loader.loader"
 HOOKS = (
     Hook(
-        "sglang.srt.model_loader.loader._initialize_model", "around", explain_unbuilt,
-        "what it cannot build ends in an error of the code that it happened to reach",
+        "sglang.srt.arg_groups.model_hook.handle_model_specific_adjustments", "around", explain_adjustments,
+        "it asserts names of attention backends",
+    ),
+    Hook(f"{_LOADER}._initialize_model", "after", check_built, "post_load_model comes after the weights"),
+    Hook(
+        f"{_LOADER}.DefaultModelLoader.load_model", "around", explain_unloaded,
+        "what does not fit ends in an error of the code that it happened to reach",
     ),
     Hook("sglang.srt.model_executor.runner.base_runner.BaseRunner.warmup", "after", try_forward, "tries a model at load on CUDA only"),
 )  # fmt: skip

@@ -1,10 +1,10 @@
 """Models that only transformers implements: SGLang runs transformers' own code of them around its attention.
 
 SGLang 0.5.23 hands each call of their attention to the layer's RadixAttention and drops what else the model asks for: a mask, a cap of
-the scores, sinks. Here such a call is an error, which the trial at load turns into a refusal.
+the scores, sinks. Here such a call is an error, which the trial at load turns into a refusal. It also makes an LM head of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,19 @@ DROPPED = {
     "position_bias": "it adds a bias of positions to attention scores",
     "head_mask": "it masks heads of attention",
 }
+
+
+def head_reasons(model: torch.nn.Module) -> Iterator[str]:
+    """Why the LM head that SGLang made for such a model is not the one that transformers gives it."""
+    import transformers
+
+    kind = getattr(transformers, (model.config.architectures or [""])[0], None)
+    if kind is None:
+        return
+    with torch.device("meta"):
+        head = kind(model.config).get_output_embeddings()
+    if getattr(head, "bias", None) is not None:
+        yield "its LM head has a bias, which SGLang leaves out for models that only transformers implements"
 
 
 def guard_attention(model: torch.nn.Module) -> None:
