@@ -84,9 +84,7 @@ def check_prompt(manager: Any, request: Any, input_ids: Any) -> None:
         _check_ids("input_ids", input_ids, vocab)
         if not len(input_ids):
             raise ValueError("The prompt has no tokens (an empty text has none). Send at least one.")
-    params = getattr(request, "sampling_params", None)
-    if isinstance(params, dict):
-        _check_ids("stop_token_ids", params.get("stop_token_ids") or (), vocab)
+    _drop_absent_stops(getattr(request, "sampling_params", None), vocab)
     unserved = [name for name in UNSERVED if getattr(request, name, None)]
     if unserved:
         raise ValueError(f"{' and '.join(unserved)}: not computed on Rigi. Leave it out.")
@@ -101,10 +99,17 @@ def check_prompt(manager: Any, request: Any, input_ids: Any) -> None:
 
 
 def _check_ids(name: str, ids: Iterable[Any], vocab: int) -> None:
-    """Of a token that does not exist, the chip refuses the embedding row, and SGLang's table of stops has no place."""
+    """The chip would fault on the embedding row of a token that does not exist, and a fault stops the device for everybody."""
     for place, token in enumerate(ids):
         if type(token) is not int or not 0 <= token < vocab:
             raise ValueError(f"{name}[{place}] is {token!r:.80}; this model's token ids are 0 to {vocab - 1}. Check the tokenizer.")
+
+
+def _drop_absent_stops(params: Any, vocab: int) -> None:
+    """Takes stop tokens of other vocabularies out of a request: they never come, and SGLang's table of stops has no place for them."""
+    if isinstance(params, dict) and params.get("stop_token_ids"):
+        stops = params["stop_token_ids"]
+        params["stop_token_ids"] = [token for token in stops if type(token) is not int or 0 <= token < vocab]
 
 
 def _check_embeds(rows: list[list[float]], width: int) -> None:
