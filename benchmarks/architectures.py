@@ -25,6 +25,7 @@ SHAPE: dict[str, Any] = {
 GPT2: dict[str, Any] = {
     "vocab_size": 512, "n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 512, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
+GPTJ = GPT2 | {"rotary_dim": 16}
 OPT: dict[str, Any] = {
     "vocab_size": 512, "hidden_size": 128, "ffn_dim": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "bos_token_id": 1,
     "max_position_embeddings": 512, "word_embed_proj_dim": 128, "eos_token_id": 2,
@@ -53,7 +54,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "gemma": SHAPE | {"tie_word_embeddings": True},
     "apertus": SHAPE,
     "cohere": NO_HEAD_DIM | {"tie_word_embeddings": True},
-    "olmo": NO_HEAD_DIM,
+    "olmo": NO_HEAD_DIM | {"num_key_value_heads": 4},
     "olmo2": NO_HEAD_DIM,
     "glm4": SHAPE | {"partial_rotary_factor": 0.5},
     "stablelm": NO_HEAD_DIM,
@@ -61,11 +62,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "gpt2": GPT2,
     "gpt_bigcode": GPT2,
     "opt": OPT,
+    "phi": NO_HEAD_DIM | {"partial_rotary_factor": 0.5, "num_key_value_heads": 4, "intermediate_size": 512},
+    "gptj": GPTJ,
     "qwen2_moe": SHAPE | EXPERTS | {"shared_expert_intermediate_size": 64},
     "qwen3_moe": SHAPE | EXPERTS,
     "glm4_moe": SHAPE | ROUTED_EXPERTS,
     "mixtral": SHAPE | LOCAL_EXPERTS | {"sliding_window": None},
-    "olmoe": NO_HEAD_DIM | EXPERTS | {"num_key_value_heads": 4, "intermediate_size": 64},
+    "olmoe": NO_HEAD_DIM | EXPERTS | {"num_key_value_heads": 4, "intermediate_size": 64, "norm_topk_prob": False},
     "granitemoe": NO_HEAD_DIM | LOCAL_EXPERTS,
 }
 PROMPTS = ("Hello there how are", "12 plus")

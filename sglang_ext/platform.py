@@ -123,11 +123,11 @@ class RigiPlatform(SRTPlatform):
         register_fused_ops()
 
     def post_load_model(self, model: torch.nn.Module) -> None:
-        """Refuses layers that no kernel computes; swaps the logits step for the chip's; lets Llama layers run as few launches."""
+        """Swaps the logits step for the chip's; lets Llama layers run as few launches; guards attention of transformers' own code."""
         from sglang_ext.serving.model import adapt_model
-        from sglang_ext.serving.model_check import check_layers
+        from sglang_ext.serving.transformers_models import guard_attention
 
-        check_layers(model, PAGE_SIZE)
+        guard_attention(model)
         adapt_model(model)
 
     # ---- processes and profiling

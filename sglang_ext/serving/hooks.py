@@ -22,9 +22,9 @@ SEAMS = {
 
 def hooks() -> tuple[Hook, ...]:
     """All of them, each with its reason."""
-    from sglang_ext.serving import control, grammar, load_errors, model_check, requests, seeds, shared_expert
+    from sglang_ext.serving import control, grammar, load_errors, model_check, requests, seeds, shared_expert, texts
 
-    modules = (grammar, requests, control, seeds, model_check, load_errors, shared_expert)
+    modules = (grammar, requests, texts, control, seeds, model_check, load_errors, shared_expert)
     return tuple(hook for module in modules for hook in module.HOOKS)
 
 

@@ -47,7 +47,9 @@ class RigiLogitsProcessor(LogitsProcessor):
         """hidden_states [T, H] bf16 -> logits [T, V] fp32."""
         if embedding_bias is not None or hasattr(lm_head, "apply_lora") or hidden_states.dtype != torch.bfloat16:
             return super()._compute_lm_head(hidden_states, lm_head, embedding_bias, out=out)
-        return _linear_f32(hidden_states.contiguous(), lm_head.weight)
+        logits = _linear_f32(hidden_states.contiguous(), lm_head.weight)
+        bias = getattr(lm_head, "bias", None)  # Phi and GPT-J have one; SGLang's own step leaves it out
+        return logits if bias is None else logits + bias
 
 
 @dataclass(slots=True)

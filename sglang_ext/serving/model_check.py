@@ -1,17 +1,18 @@
 """What a model must be to run on the chip. Every reason against it is found at load, never by the first request.
 
-Three looks, each with what is known at its time: at the configuration (`check_config`, before weights are loaded and before SGLang's
-rules for single architectures), at the loaded model's attention layers (`check_layers`), and at a trial of two tokens
-(`try_forward`), for whatever SGLang's own code of a model cannot do without CUDA. They go by structure, never by name.
+Three looks, each with what is known at its time: at the configuration (`check_config`, before SGLang's rules for single
+architectures), at the attention layers of the model that SGLang has built (`check_layers`, before weights are loaded), and at a trial of
+two tokens (`try_forward`), for whatever SGLang's own code of a model cannot do without CUDA. They go by structure, never by name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from sglang_ext import kernels
 from sglang_ext.registry import registry
+from sglang_ext.serving import transformers_models
 from sglang_ext.serving.architectures import SERVED
 from sglang_ext.serving.hook import Hook
 
@@ -39,13 +40,56 @@ def check_arguments(server_args: Any) -> None:
 def check_config(config: Any, page: int) -> None:
     """Raises ModelRefused for what SGLang's ModelConfig tells. page: tokens a page of the KV cache."""
     if reasons := list(_config_reasons(config, page)):
-        raise ModelRefused((getattr(config.hf_config, "architectures", None) or ["This model"])[0], reasons)
+        raise ModelRefused(_architecture(config.hf_config) or "This model", reasons)
 
 
 def check_layers(model: torch.nn.Module, page: int) -> None:
-    """Raises ModelRefused for attention layers of a loaded SGLang model that no packaged kernel computes."""
-    if reasons := [reason for name, layer in model.named_modules() for reason in _layer_reasons(name, layer, page)]:
-        raise ModelRefused(type(model).__name__, reasons)
+    """Raises ModelRefused for layers of a model of SGLang that no packaged kernel computes, or that are not its configuration's."""
+    instances = getattr(model, "attention_instances", {}).values()  # SGLang's backend for transformers keeps them out of its modules
+    reasons = [reason for layer in (*model.modules(), *instances) for reason in _layer_reasons(layer, page)]
+    reasons += _routing_reasons(model)
+    if instances:
+        reasons += transformers_models.head_reasons(model)
+    if reasons:
+        raise ModelRefused(_name(model), reasons)
+
+
+def _name(model: torch.nn.Module) -> str:
+    """The architecture in a model's configuration: one class of SGLang may stand for many."""
+    return _architecture(getattr(model, "config", None)) or type(model).__name__
+
+
+def _architecture(hf_config: Any) -> str | None:
+    return (getattr(hf_config, "architectures", None) or [None])[0]
+
+
+def explain_adjustments(original: Callable[[Any], None], server_args: Any) -> None:
+    """Around SGLang's rules for single architectures: some assert one of the attention backends of other devices."""
+    from sglang.srt.configs.model_config import ModelConfig
+
+    try:
+        original(server_args)
+    except AssertionError as error:
+        name = _architecture(ModelConfig.from_server_args(server_args).hf_config) or "This model"
+        raise ModelRefused(name, [f"SGLang serves it with attention of other devices only ({error})"]) from error
+
+
+def check_built(model: torch.nn.Module, *_: Any, **__: Any) -> None:
+    """After SGLang has built a model, before its weights: `check_layers`."""
+    from sglang_ext.platform import PAGE_SIZE
+
+    check_layers(model, PAGE_SIZE)
+
+
+def explain_unloaded(original: Callable[..., torch.nn.Module], loader: Any, *, model_config: Any, **options: Any) -> torch.nn.Module:
+    """Around the loading of a model: what SGLang cannot build, or cannot give the checkpoint's weights, is refused with its reason."""
+    try:
+        return original(loader, model_config=model_config, **options)
+    except (ModelRefused, torch.OutOfMemoryError, kernels.KernelsMissing):
+        raise
+    except Exception as error:
+        reason = f"SGLang cannot load it here ({type(error).__name__}: {error})"
+        raise ModelRefused(_architecture(model_config.hf_config) or "This model", [reason]) from error
 
 
 def try_forward(_: None, runner: Any) -> None:
@@ -66,7 +110,7 @@ def try_forward(_: None, runner: Any) -> None:
     except (ModelRefused, torch.OutOfMemoryError, kernels.KernelsMissing):
         raise
     except Exception as error:
-        raise ModelRefused(type(model).__name__, [f"its forward does not run on the chip ({type(error).__name__}: {error})"]) from error
+        raise ModelRefused(_name(model), [f"its forward does not run on the chip ({type(error).__name__}: {error})"]) from error
     finally:
         backend.steps = steps
         if backend.ranges is not None:
@@ -109,7 +153,7 @@ def _slides(text: Any) -> bool:
     return window < getattr(text, "max_position_embeddings", window)
 
 
-def _layer_reasons(name: str, layer: torch.nn.Module, page: int) -> Iterator[str]:
+def _layer_reasons(layer: torch.nn.Module, page: int) -> Iterator[str]:
     from sglang.srt.layers.radix_attention import AttentionType, RadixAttention
     from sglang.srt.layers.radix_linear_attention import RadixLinearAttention
 
@@ -118,7 +162,7 @@ def _layer_reasons(name: str, layer: torch.nn.Module, page: int) -> Iterator[str
     if not isinstance(layer, RadixAttention):
         return
     if layer.is_cross_attention:
-        yield "it has cross attention"
+        yield "it has cross attention, or attention that is not causal"
     if layer.attn_type != AttentionType.DECODER:
         yield f"its attention is not causal ({layer.attn_type.value})"
     if layer.sliding_window_size > -1:
@@ -132,6 +176,16 @@ def _layer_reasons(name: str, layer: torch.nn.Module, page: int) -> Iterator[str
     if layer.quant_method is not None:
         yield "its attention is quantized"
     yield from _head_reasons(layer.tp_q_head_num, layer.tp_k_head_num, layer.qk_head_dim, layer.v_head_dim, page)
+
+
+def _routing_reasons(model: torch.nn.Module) -> Iterator[str]:
+    """Whether SGLang's code of a mixture of experts follows its configuration (OLMoE's takes one value for granted)."""
+    from sglang.srt.layers.moe.topk import TopK
+
+    config = getattr(model, "config", None)
+    asked = getattr(getattr(config, "text_config", config), "norm_topk_prob", None)
+    if asked is not None and any(isinstance(layer, TopK) and layer.topk_config.renormalize != asked for layer in model.modules()):
+        yield f"its configuration has norm_topk_prob {asked}, and SGLang's code of it computes the other"
 
 
 def _head_reasons(heads: int, kv_heads: int, head_dim: int, v_head_dim: int, page: int) -> Iterator[str]:
@@ -151,6 +205,16 @@ def _head_reasons(heads: int, kv_heads: int, head_dim: int, v_head_dim: int, pag
             yield f"no packaged kernel of {name} takes {heads} query and {kv_heads} key heads of {head_dim} elements (packaged: {limits})"
 
 
+_LOADER = "sglang.srt.model_loader.loader"
 HOOKS = (
+    Hook(
+        "sglang.srt.arg_groups.model_hook.handle_model_specific_adjustments", "around", explain_adjustments,
+        "it asserts names of attention backends",
+    ),
+    Hook(f"{_LOADER}._initialize_model", "after", check_built, "post_load_model comes after the weights"),
+    Hook(
+        f"{_LOADER}.DefaultModelLoader.load_model", "around", explain_unloaded,
+        "what does not fit ends in an error of the code that it happened to reach",
+    ),
     Hook("sglang.srt.model_executor.runner.base_runner.BaseRunner.warmup", "after", try_forward, "tries a model at load on CUDA only"),
-)
+)  # fmt: skip

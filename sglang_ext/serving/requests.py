@@ -53,6 +53,9 @@ def _check_params(params: dict[str, Any]) -> None:
         value = params.get(name)
         if value is not None and not _is_number(value):
             raise ValueError(f"{name} is {value!r:.80}; it is a finite number.")
+    stops = params.get("stop_token_ids")
+    if stops is not None and not isinstance(stops, list | tuple | set):
+        raise ValueError(f"stop_token_ids is {stops!r:.80}; it is a list of token ids.")
     bias = params.get("logit_bias")
     if bias is None:
         return
@@ -81,6 +84,7 @@ def check_prompt(manager: Any, request: Any, input_ids: Any) -> None:
         _check_ids("input_ids", input_ids, vocab)
         if not len(input_ids):
             raise ValueError("The prompt has no tokens (an empty text has none). Send at least one.")
+    _drop_absent_stops(getattr(request, "sampling_params", None), vocab)
     unserved = [name for name in UNSERVED if getattr(request, name, None)]
     if unserved:
         raise ValueError(f"{' and '.join(unserved)}: not computed on Rigi. Leave it out.")
@@ -99,6 +103,13 @@ def _check_ids(name: str, ids: Iterable[Any], vocab: int) -> None:
     for place, token in enumerate(ids):
         if type(token) is not int or not 0 <= token < vocab:
             raise ValueError(f"{name}[{place}] is {token!r:.80}; this model's token ids are 0 to {vocab - 1}. Check the tokenizer.")
+
+
+def _drop_absent_stops(params: Any, vocab: int) -> None:
+    """Takes stop tokens of other vocabularies out of a request: they never come, and SGLang's table of stops has no place for them."""
+    if isinstance(params, dict) and params.get("stop_token_ids"):
+        stops = params["stop_token_ids"]
+        params["stop_token_ids"] = [token for token in stops if type(token) is not int or 0 <= token < vocab]
 
 
 def _check_embeds(rows: list[list[float]], width: int) -> None:

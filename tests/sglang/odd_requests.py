@@ -41,6 +41,7 @@ PROMPTS = [
     generate("empty text", text=""),
     generate("white space", text=" \n\t "),
     generate("far too long", text="word " * 50_000),
+    generate("a text that no context holds", text="a" * 2_000_000),
     generate("exactly the context", input_ids=[5] * 2048),
     generate("one token less than the context", input_ids=[5] * 2047),
     generate("no token ids", input_ids=[]),
@@ -124,6 +125,9 @@ SAMPLING = [
     sample("stop is a number", stop=5),
     sample("stop tokens that do not exist", stop_token_ids=[-1, 99_999]),
     sample("stop tokens as text", stop_token_ids=["a"]),
+    sample("stop tokens are a number", stop_token_ids=5),
+    sample("stop token beyond the vocabulary, and a least number", stop_token_ids=[600], min_new_tokens=3),
+    sample("negative stop token, and a least number", stop_token_ids=[-5], min_new_tokens=3),
     sample("stop expression that is wrong", stop_regex="("),
     sample("stop expression", stop_regex="[ab]"),
     sample("regex that is wrong", regex="(["),
@@ -226,6 +230,7 @@ FIELDS = [
 
 CHAT = [
     chat("no messages", messages=[]),
+    chat("a message that no context holds", messages=[{"role": "user", "content": "a" * 2_000_000}]),
     chat("messages as text", messages="Hello"),
     chat("role that does not exist", messages=[{"role": "king", "content": "Hello"}]),
     chat("no content", messages=[{"role": "user"}]),
@@ -283,6 +288,7 @@ OTHERS = [
     post("/v1/responses/none/cancel"),
     post("/tokenize", {"model": "m", "prompt": 5}),
     post("/v1/tokenize", {"model": "m", "prompt": "\ud800"}, "surrogate"),
+    post("/v1/tokenize", {"model": "m", "prompt": "a" * 2_000_000}, "a text that no context holds"),
     post("/detokenize", {"model": "m", "tokens": [99_999, -1]}, "ids that do not exist"),
     post("/detokenize", {"model": "m", "tokens": [2**70]}, "huge id"),
     post("/v1/detokenize", {"model": "m", "tokens": []}, "nothing"),

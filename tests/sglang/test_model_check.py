@@ -11,13 +11,16 @@ import pytest
 import torch
 from processes import run_python
 from sglang.srt.configs.model_config import AttentionArch, ModelConfig
+from sglang.srt.layers.moe.topk import TopK, TopKConfig
 from sglang.srt.layers.radix_attention import AttentionType, RadixAttention
+from sglang.srt.server_args import ServerArgs
 from transformers import AutoConfig
 
 from benchmarks.architectures import NO_HEAD_DIM
 from sglang_ext.platform import PAGE_SIZE
 from sglang_ext.serving.architectures import SERVED
-from sglang_ext.serving.model_check import ModelRefused, check_config, check_layers
+from sglang_ext.serving.model_check import ModelRefused, check_config, check_layers, explain_adjustments, explain_unloaded
+from sglang_ext.serving.transformers_models import _attend, head_reasons
 
 REFUSED = {
     ("gpt_oss", "GptOssForCausalLM"): ("sliding-window attention", "attention sinks"),
@@ -98,11 +101,88 @@ def test_heads_dtypes_and_checkpoints_that_no_kernel_takes(changed: dict, messag
         ({"v_head_dim": 64}, "value heads have 64"),
     ],
 )
-def test_a_layer_of_a_loaded_model_is_refused_with_its_reason(changed: dict, message: str):
+def test_a_layer_of_a_built_model_is_refused_with_its_reason(changed: dict, message: str):
     layer = {"num_heads": 4, "head_dim": 32, "scaling": 1.0, "num_kv_heads": 2, "layer_id": 0}
     check_layers(torch.nn.Sequential(RadixAttention(**layer)), PAGE_SIZE)
     with pytest.raises(ModelRefused, match=message):
         check_layers(torch.nn.Sequential(RadixAttention(**layer), RadixAttention(**layer | changed)), PAGE_SIZE)
+
+
+def test_a_layer_that_a_model_keeps_beside_its_modules_is_looked_at():
+    model = torch.nn.Linear(1, 1)
+    model.config = SimpleNamespace(architectures=["SomeModel"])  # transformers has none of this name
+    layer = {"num_heads": 4, "head_dim": 32, "scaling": 1.0, "num_kv_heads": 2, "layer_id": 0}
+    model.attention_instances = {0: RadixAttention(**layer, is_cross_attention=True)}
+    with pytest.raises(ModelRefused, match=r"^SomeModel is not served on Rigi: .*not causal"):
+        check_layers(model, PAGE_SIZE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"softcap": 50.0}, "caps attention scores"),
+        ({"s_aux": torch.zeros(4)}, "attention sinks"),
+        ({"position_bias": torch.zeros(1, 4, 2, 2)}, "bias of positions"),
+        ({"attention_mask": torch.zeros(1, 1, 2, 2)}, "masks attention in its own way"),
+        ({"is_causal": False}, "not causal"),
+    ],
+)
+def test_what_sglang_would_drop_of_a_transformers_models_attention_is_an_error(options: dict, message: str):
+    mask = options.pop("attention_mask", None)
+    with pytest.raises(NotImplementedError, match=message):
+        _attend(lambda *_, **__: "attended", SimpleNamespace(layer_idx=0), 1, 2, 3, mask, forward_batch=SimpleNamespace(), **options)
+
+
+def test_a_transformers_model_attends_once_in_each_layer_of_a_forward():
+    def attend(layer: int, batch: Any) -> Any:
+        return _attend(lambda *_, **__: "attended", SimpleNamespace(layer_idx=layer), 1, 2, 3, None, forward_batch=batch, softcap=None)
+
+    batch = SimpleNamespace()
+    assert attend(0, batch) == attend(1, batch) == attend(0, SimpleNamespace()) == "attended"
+    with pytest.raises(NotImplementedError, match="more than once in a layer"):
+        attend(1, batch)
+
+
+def test_what_cannot_be_loaded_is_refused_with_the_reason_of_the_code_that_failed():
+    def load(loader: None, *, model_config: Any, device_config: None) -> torch.nn.Module:
+        raise ValueError("no implementation")
+
+    with pytest.raises(ModelRefused, match=r"^SomeForCausalLM is not served on Rigi: .*ValueError: no implementation"):
+        explain_unloaded(load, None, model_config=plain(), device_config=None)
+
+
+def test_experts_whose_weights_sglang_does_not_normalize_as_configured_are_refused():
+    routing = TopK.__new__(TopK)  # its constructor asks a running server
+    torch.nn.Module.__init__(routing)
+    routing.topk_config = TopKConfig(top_k=2, renormalize=False)
+    model = torch.nn.Sequential(routing)
+    model.config = SimpleNamespace(architectures=["SomeForCausalLM"], norm_topk_prob=False)
+    check_layers(model, PAGE_SIZE)
+    model.config.norm_topk_prob = True
+    with pytest.raises(ModelRefused, match="norm_topk_prob True, and SGLang's code of it computes the other"):
+        check_layers(model, PAGE_SIZE)
+
+
+def test_a_bias_of_the_lm_head_that_sglang_leaves_out_is_a_reason():
+    def reasons(kind: str, architecture: str, **settings: Any) -> list[str]:
+        config = AutoConfig.for_model(kind, architectures=[architecture], **settings)
+        return list(head_reasons(SimpleNamespace(config=config)))
+
+    small = {"vocab_size": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    assert reasons("ctrl", "CTRLLMHeadModel", dff=16, **small) == [
+        "its LM head has a bias, which SGLang leaves out for models that only transformers implements"
+    ]
+    assert not reasons("gpt2", "GPT2LMHeadModel", **small)
+    assert not reasons("gpt2", "SomebodysOwnModel", **small)
+
+
+def test_an_assertion_of_sglang_about_backends_is_a_refusal(tmp_path: Path):
+    def assert_backend(_: Any) -> None:
+        raise AssertionError("fa3 is required")
+
+    config_of(tmp_path, "llama", "SomeForCausalLM")
+    with pytest.raises(ModelRefused, match=r"^SomeForCausalLM is not served on Rigi: .* other devices only \(fa3 is required\)"):
+        explain_adjustments(assert_backend, ServerArgs(model_path=str(tmp_path)))
 
 
 def test_the_architectures_that_a_refusal_lists_are_those_of_the_support_table():
