@@ -107,18 +107,20 @@ class Op:
         return made[0] if len(made) == 1 else (made or None)
 
     def prepare(self, *arguments: Any) -> tuple[Any, ...]:
-        """Checks a call in full and finds its kernel: (launch, shape of each workspace and result), remembered by the call's key."""
+        """Checks a call in full and finds its kernel: (launch, records, shape of each workspace and result), remembered by the call's key."""
         sizes = self.sizes(*arguments)
         tensors = arguments[: len(self.operands)]
         self._check_places(tensors)
         results = [tuple(parse(dim).value(sizes) for dim in result.shape) for result in self.results]
         written = results or [tuple(t.shape) for t, operand in zip(tensors, self.operands) if operand.mutable]
         if all(0 in shape for shape in written):
-            plan = (_nothing_to_do, *((0,) for _ in self.workspaces), *results)
+            plan = (_nothing_to_do, None, *((0,) for _ in self.workspaces), *results)
         else:
             dtype = tensors[self.operands.index(self.leading)].dtype
-            kernel = kernels.select(self.name, dtype, sizes, tensors[0].device.index)
-            plan = (kernel.function(), *((w.floats(sizes, kernel.config),) for w in self.workspaces), *results)
+            device = tensors[0].device.index
+            kernel = kernels.select(self.name, dtype, sizes, device)
+            records = self.records(device) if self.indices else None
+            plan = (kernel.function(), records, *((w.floats(sizes, kernel.config),) for w in self.workspaces), *results)
         if len(self.plans) >= MAX_PLANS:
             self.plans.clear()
         self.plans[self._key(*arguments)] = plan
@@ -148,18 +150,6 @@ def _nothing_to_do(*_: Any) -> None:
     """The kernel of a call whose results have no elements."""
 
 
-class _PerDevice(dict[int, torch.Tensor]):
-    """What `make` gives for a device, made at the first use."""
-
-    def __init__(self, make: Callable[[int], torch.Tensor]):
-        super().__init__()
-        self.make = make
-
-    def __missing__(self, device: int) -> torch.Tensor:
-        self[device] = made = self.make(device)
-        return made
-
-
 # The direct function of an op. It is generated because this is the hot path of serving: a loop over operands costs more than the
 # launch itself. The key has shape, dtype and device of every operand, so that only layout needs a look at each call.
 _DIRECT = """
@@ -178,18 +168,18 @@ def _direct(op: Op) -> Callable[..., Any]:
     tensors = [operand.name for operand in op.operands]
     scalars = [scalar.name for scalar in op.scalars]
     made = [workspace.name for workspace in op.workspaces] + [result.name for result in op.results]
-    records = [f"records[{tensors[0]}.get_device()]"] if op.indices else []
+    records = ["records"] if op.indices else []
     dtypes = {workspace.name: torch.float32 for workspace in op.workspaces} | {result.name: result.dtype for result in op.results}
     key = [part for t in tensors for part in (f"{t}.shape", f"{t}.dtype", f"{t}.get_device()")]
     key += [scalar.name for scalar in op.scalars if scalar.selects]
-    namespace: dict[str, Any] = {"plans": op.plans, "prepare": op.prepare, "records": _PerDevice(op.records)}
+    namespace: dict[str, Any] = {"plans": op.plans, "prepare": op.prepare}
     namespace |= {f"dtype_{name}": dtype for name, dtype in dtypes.items()}
     source = _DIRECT.format(
         name=op.name,
         parameters=", ".join(tensors + scalars),
         key=", ".join(key),
         contiguous=" and ".join(f"{t}.is_contiguous()" for t in tensors),
-        unpack=", ".join(["launch", *(f"shape_{name}" for name in made)]) + ("" if made else ","),
+        unpack=", ".join(["launch", "records", *(f"shape_{name}" for name in made)]),
         allocations="\n".join(f"    {name} = {tensors[0]}.new_empty(shape_{name}, dtype=dtype_{name})" for name in made),
         arguments=", ".join(tensors + records + made + scalars),
         returned=", ".join(result.name for result in op.results) or "None",
