@@ -9,7 +9,7 @@ is the same without it, about half the host time: for code that calls an op thou
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import torch
 from sglang_ext import _C, kernels
 from sglang_ext.shapes import Check, Index, Operand, Result, Scalar, Workspace, bind_sizes, parse
 
+Bound = tuple[str, torch.Tensor, str, int, bool]  # integers' name and values, what they index, its size, whether that is allowed
+STRICT = 3  # rigiMode
 MAX_PLANS = 4096  # remembered (sizes -> kernel) choices of an op; then they are forgotten and found again
 
 
@@ -39,6 +41,8 @@ class Op:
         checks: what must hold of the sizes besides the shapes.
         indices: operands whose values are indices. The kernel touches nothing for one outside, and leaves a record (an int32 tensor
             [1 + indices, cores, 4], see tvm_target/kernels/_indices.py) that raises IndexError when the host next waits for the chip.
+        trusted: integers that the kernel takes as they are: `trusted(sizes, **integer operands on the host)` gives them as `Bound`s, each
+            of which may rely on those before. They are checked on the CPU, and before the launch in strict mode.
         reference: the same op in plain torch on CPU tensors, in fp32, written apart from the kernel. Mutable operands in place.
         dtype_of: the operand whose dtype the kernel index goes by; by default the first floating one.
     """
@@ -53,6 +57,7 @@ class Op:
     derived: Mapping[str, Callable[[dict[str, int]], int]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     indices: tuple[Index, ...] = ()
+    trusted: Callable[..., Iterable[Bound]] | None = None
     dtype_of: str | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -83,17 +88,27 @@ class Op:
         return sizes
 
     def on_host(self, *arguments: Any) -> Any:
-        """The reference, after the check of indices that the kernel makes. Raises IndexError."""
-        if self.indices:
+        """The reference, after a check of all indices. Raises IndexError."""
+        if self.indices or self.trusted:
             sizes = self.sizes(*arguments)
-            operands = {operand.name: tensor for operand, tensor in zip(self.operands, arguments)}
-            for index in self.indices:
-                values, size = operands[index.operand], sizes[index.size]
-                outside = values[(values < 0) | (values >= size)]
-                if len(outside):
-                    told = (index.operand, index.indexed, False)
-                    raise IndexError(_C.describe_index(f"rigi.{self.name}", told, int(outside[0]), size))
+            operands = {self.operands[i].name: arguments[i] for i in self._integers()}
+            self._hold((x.operand, operands[x.operand], x.indexed, sizes[x.size], False) for x in self.indices)
+            self.check_trusted(sizes, operands)
         return self.reference(*arguments)
+
+    def check_trusted(self, sizes: dict[str, int], operands: dict[str, torch.Tensor]) -> None:
+        """IndexError for an integer outside that the kernel would take as it is. The operands are on the host."""
+        if self.trusted:
+            self._hold(self.trusted(sizes, **operands))
+
+    def _integers(self) -> list[int]:
+        return [i for i, operand in enumerate(self.operands) if not operand.dtypes[0].is_floating_point]
+
+    def _hold(self, bounds: Iterable[Bound]) -> None:
+        for name, values, indexed, size, includes_size in bounds:
+            outside = values[(values < 0) | (values > size - (not includes_size))]
+            if len(outside):
+                raise IndexError(_C.describe_index(f"rigi.{self.name}", (name, indexed, includes_size), int(outside[0]), size))
 
     def records(self, device: int) -> torch.Tensor:
         """Where the kernels of this op leave records of indices outside, on one chip."""
@@ -107,7 +122,7 @@ class Op:
         return made[0] if len(made) == 1 else (made or None)
 
     def prepare(self, *arguments: Any) -> tuple[Any, ...]:
-        """Checks a call in full and finds its kernel: (launch, records, shape of each workspace and result), remembered by the call's key."""
+        """Checks a call in full and finds its kernel: (launch, records, shapes of workspaces and results), remembered by the call's key."""
         sizes = self.sizes(*arguments)
         tensors = arguments[: len(self.operands)]
         self._check_places(tensors)
@@ -120,7 +135,8 @@ class Op:
             device = tensors[0].device.index
             kernel = kernels.select(self.name, dtype, sizes, device)
             records = self.records(device) if self.indices else None
-            plan = (kernel.function(), records, *((w.floats(sizes, kernel.config),) for w in self.workspaces), *results)
+            launch = _careful(self, sizes, device, kernel.function()) if self.trusted else kernel.function()
+            plan = (launch, records, *((w.floats(sizes, kernel.config),) for w in self.workspaces), *results)
         if len(self.plans) >= MAX_PLANS:
             self.plans.clear()
         self.plans[self._key(*arguments)] = plan
@@ -144,6 +160,17 @@ class Op:
                 copy = f"use {operand.name}.contiguous()"
                 remedy = "it is written in place: pass the tensor itself, not a view of it" if operand.mutable else copy
                 raise ValueError(f"{where} is not contiguous (shape {list(tensor.shape)}, strides {list(tensor.stride())}); {remedy}")
+
+
+def _careful(op: Op, sizes: dict[str, int], device: int, launch: Callable[..., Any]) -> Callable[..., Any]:
+    """The launch; in strict mode, which may wait for the chip, after a look at what the kernel trusts."""
+
+    def careful(*arguments: Any) -> None:
+        if _C.get_mode(device) == STRICT and not _C.is_capturing(device):
+            op.check_trusted(sizes, {op.operands[i].name: arguments[i].cpu() for i in op._integers()})
+        launch(*arguments)
+
+    return careful
 
 
 def _nothing_to_do(*_: Any) -> None:
