@@ -32,8 +32,8 @@ class Origins {
     seen_ = 0;
   }
 
-  /// Where in HBM the scalar at an address of the scratchpad was loaded from, or 0: nobody loaded it. `issued` is what the core has issued in
-  /// the launch; it is looked at here, because most launches read no scalar.
+  /// Where in HBM the scalar at an address of the scratchpad was loaded from, or 0: nobody loaded it. `issued` is what the core has issued
+  /// in the launch; it is looked at here, because most launches read no scalar.
   uint64_t find(const std::vector<rigi_instr>& issued, uint32_t address, uint32_t bytes) {
     for (; seen_ < issued.size(); ++seen_) note(issued[seen_]);
     const Span wanted{address, bytes, 1, bytes};
