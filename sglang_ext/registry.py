@@ -9,7 +9,7 @@ is the same without it, about half the host time: for code that calls an op thou
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import torch
 from sglang_ext import _C, kernels
 from sglang_ext.shapes import Check, Index, Operand, Result, Scalar, Workspace, bind_sizes, parse
 
+Bound = tuple[str, torch.Tensor, str, int, bool]  # integers' name and values, what they index, its size, whether that is allowed
+STRICT = 3  # rigiMode
 MAX_PLANS = 4096  # remembered (sizes -> kernel) choices of an op; then they are forgotten and found again
 
 
@@ -39,6 +41,8 @@ class Op:
         checks: what must hold of the sizes besides the shapes.
         indices: operands whose values are indices. The kernel touches nothing for one outside, and leaves a record (an int32 tensor
             [1 + indices, cores, 4], see tvm_target/kernels/_indices.py) that raises IndexError when the host next waits for the chip.
+        trusted: integers that the kernel takes as they are: `trusted(sizes, **integer operands on the host)` gives them as `Bound`s, each
+            of which may rely on those before. They are checked on the CPU, and before the launch in strict mode.
         reference: the same op in plain torch on CPU tensors, in fp32, written apart from the kernel. Mutable operands in place.
         dtype_of: the operand whose dtype the kernel index goes by; by default the first floating one.
     """
@@ -53,6 +57,7 @@ class Op:
     derived: Mapping[str, Callable[[dict[str, int]], int]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     indices: tuple[Index, ...] = ()
+    trusted: Callable[..., Iterable[Bound]] | None = None
     dtype_of: str | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -83,17 +88,27 @@ class Op:
         return sizes
 
     def on_host(self, *arguments: Any) -> Any:
-        """The reference, after the check of indices that the kernel makes. Raises IndexError."""
-        if self.indices:
+        """The reference, after a check of all indices. Raises IndexError."""
+        if self.indices or self.trusted:
             sizes = self.sizes(*arguments)
-            operands = {operand.name: tensor for operand, tensor in zip(self.operands, arguments)}
-            for index in self.indices:
-                values, size = operands[index.operand], sizes[index.size]
-                outside = values[(values < 0) | (values >= size)]
-                if len(outside):
-                    told = (index.operand, index.indexed, False)
-                    raise IndexError(_C.describe_index(f"rigi.{self.name}", told, int(outside[0]), size))
+            operands = {self.operands[i].name: arguments[i] for i in self._integers()}
+            self._hold((x.operand, operands[x.operand], x.indexed, sizes[x.size], False) for x in self.indices)
+            self.check_trusted(sizes, operands)
         return self.reference(*arguments)
+
+    def check_trusted(self, sizes: dict[str, int], operands: dict[str, torch.Tensor]) -> None:
+        """IndexError for an integer outside that the kernel would take as it is. The operands are on the host."""
+        if self.trusted:
+            self._hold(self.trusted(sizes, **operands))
+
+    def _integers(self) -> list[int]:
+        return [i for i, operand in enumerate(self.operands) if not operand.dtypes[0].is_floating_point]
+
+    def _hold(self, bounds: Iterable[Bound]) -> None:
+        for name, values, indexed, size, includes_size in bounds:
+            outside = values[(values < 0) | (values > size - (not includes_size))]
+            if len(outside):
+                raise IndexError(_C.describe_index(f"rigi.{self.name}", (name, indexed, includes_size), int(outside[0]), size))
 
     def records(self, device: int) -> torch.Tensor:
         """Where the kernels of this op leave records of indices outside, on one chip."""
@@ -107,18 +122,21 @@ class Op:
         return made[0] if len(made) == 1 else (made or None)
 
     def prepare(self, *arguments: Any) -> tuple[Any, ...]:
-        """Checks a call in full and finds its kernel: (launch, shape of each workspace and result), remembered by the call's key."""
+        """Checks a call in full and finds its kernel: (launch, records, shapes of workspaces and results), remembered by the call's key."""
         sizes = self.sizes(*arguments)
         tensors = arguments[: len(self.operands)]
         self._check_places(tensors)
         results = [tuple(parse(dim).value(sizes) for dim in result.shape) for result in self.results]
         written = results or [tuple(t.shape) for t, operand in zip(tensors, self.operands) if operand.mutable]
         if all(0 in shape for shape in written):
-            plan = (_nothing_to_do, *((0,) for _ in self.workspaces), *results)
+            plan = (_nothing_to_do, None, *((0,) for _ in self.workspaces), *results)
         else:
             dtype = tensors[self.operands.index(self.leading)].dtype
-            kernel = kernels.select(self.name, dtype, sizes, tensors[0].device.index)
-            plan = (kernel.function(), *((w.floats(sizes, kernel.config),) for w in self.workspaces), *results)
+            device = tensors[0].device.index
+            kernel = kernels.select(self.name, dtype, sizes, device)
+            records = self.records(device) if self.indices else None
+            launch = _careful(self, sizes, device, kernel.function()) if self.trusted else kernel.function()
+            plan = (launch, records, *((w.floats(sizes, kernel.config),) for w in self.workspaces), *results)
         if len(self.plans) >= MAX_PLANS:
             self.plans.clear()
         self.plans[self._key(*arguments)] = plan
@@ -144,20 +162,19 @@ class Op:
                 raise ValueError(f"{where} is not contiguous (shape {list(tensor.shape)}, strides {list(tensor.stride())}); {remedy}")
 
 
+def _careful(op: Op, sizes: dict[str, int], device: int, launch: Callable[..., Any]) -> Callable[..., Any]:
+    """The launch; in strict mode, which may wait for the chip, after a look at what the kernel trusts."""
+
+    def careful(*arguments: Any) -> None:
+        if _C.get_mode(device) == STRICT and not _C.is_capturing(device):
+            op.check_trusted(sizes, {op.operands[i].name: arguments[i].cpu() for i in op._integers()})
+        launch(*arguments)
+
+    return careful
+
+
 def _nothing_to_do(*_: Any) -> None:
     """The kernel of a call whose results have no elements."""
-
-
-class _PerDevice(dict[int, torch.Tensor]):
-    """What `make` gives for a device, made at the first use."""
-
-    def __init__(self, make: Callable[[int], torch.Tensor]):
-        super().__init__()
-        self.make = make
-
-    def __missing__(self, device: int) -> torch.Tensor:
-        self[device] = made = self.make(device)
-        return made
 
 
 # The direct function of an op. It is generated because this is the hot path of serving: a loop over operands costs more than the
@@ -178,18 +195,18 @@ def _direct(op: Op) -> Callable[..., Any]:
     tensors = [operand.name for operand in op.operands]
     scalars = [scalar.name for scalar in op.scalars]
     made = [workspace.name for workspace in op.workspaces] + [result.name for result in op.results]
-    records = [f"records[{tensors[0]}.get_device()]"] if op.indices else []
+    records = ["records"] if op.indices else []
     dtypes = {workspace.name: torch.float32 for workspace in op.workspaces} | {result.name: result.dtype for result in op.results}
     key = [part for t in tensors for part in (f"{t}.shape", f"{t}.dtype", f"{t}.get_device()")]
     key += [scalar.name for scalar in op.scalars if scalar.selects]
-    namespace: dict[str, Any] = {"plans": op.plans, "prepare": op.prepare, "records": _PerDevice(op.records)}
+    namespace: dict[str, Any] = {"plans": op.plans, "prepare": op.prepare}
     namespace |= {f"dtype_{name}": dtype for name, dtype in dtypes.items()}
     source = _DIRECT.format(
         name=op.name,
         parameters=", ".join(tensors + scalars),
         key=", ".join(key),
         contiguous=" and ".join(f"{t}.is_contiguous()" for t in tensors),
-        unpack=", ".join(["launch", *(f"shape_{name}" for name in made)]) + ("" if made else ","),
+        unpack=", ".join(["launch", "records", *(f"shape_{name}" for name in made)]),
         allocations="\n".join(f"    {name} = {tensors[0]}.new_empty(shape_{name}, dtype=dtype_{name})" for name in made),
         arguments=", ".join(tensors + records + made + scalars),
         returned=", ".join(result.name for result in op.results) or "None",

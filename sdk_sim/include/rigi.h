@@ -9,8 +9,9 @@
  *
  * Errors. A call that fails returns a code and leaves a text for rigiGetLastErrorString() of the calling thread. A fault
  * inside a kernel is sticky: it appears at the next synchronizing call and at every later call on that device, which
- * refuses work until rigiDeviceReset(). Allocation, pointer queries, event records, trace start and stop and host functions go on
- * meanwhile, so that nobody waits for ever. Nothing here ends the process. All functions are thread-safe.
+ * refuses work until rigiDeviceReset(). Allocation, pointer queries, and trace start and stop go on meanwhile; so do event records and
+ * host functions submitted before the fault was seen, so that nobody waits for ever. Nothing here ends the process. All functions are
+ * thread-safe.
  */
 #ifndef RIGI_H_
 #define RIGI_H_

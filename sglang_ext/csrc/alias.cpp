@@ -69,7 +69,8 @@ at::Tensor AliasScope::to_cpu(const at::Tensor& tensor, bool written) {
 
 c10::Storage AliasScope::adopt(const c10::Storage& cpu) {
   const size_t bytes = cpu.nbytes();
-  c10::DataPtr data = bytes ? upload(cpu.data(), bytes, device_) : c10::DataPtr(nullptr, c10::Device(kRigi, device_));
+  const bool memory = bytes != 0 && cpu.data() != nullptr;  // a tensor of zeros has none
+  c10::DataPtr data = memory ? upload(cpu.data(), bytes, device_) : c10::DataPtr(nullptr, c10::Device(kRigi, device_));
   c10::Storage chip = make_storage(bytes, std::move(data), chip_allocator());
   storages_.push_back({chip, cpu});  // results that share a storage go on sharing it
   return chip;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 namespace rigi_torch {
 namespace {
@@ -40,11 +42,18 @@ class Records {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (std::none_of(ops_.begin(), ops_.end(), [](const Op& op) { return any(op); })) return;
     rigi_torch::check(rigiDeviceSynchronize(device), "rigiDeviceSynchronize");  // records may just be on their way
-    std::string text;
-    for (const Op& op : ops_)
-      if (any(op)) text += (text.empty() ? "" : "; and ") + describe(op);
+    const std::string text = describe();
     clear();
     TORCH_CHECK_INDEX(false, text);
+  }
+
+  /// The process ends, and nobody will wait for the device any more.
+  void end(c10::DeviceIndex device) {
+    if (memory_ == nullptr) return;
+    rigiDeviceSynchronize(device);
+    const std::string text = describe();
+    if (!text.empty()) std::fprintf(stderr, "rigi: at exit, nobody waited for rigi:%d since: %s\n", static_cast<int>(device), text.c_str());
+    rigiFree(std::exchange(memory_, nullptr));
   }
 
   void forget() {
@@ -52,14 +61,17 @@ class Records {
     clear();
   }
 
-  void release() {
-    if (memory_ != nullptr) rigiFree(memory_);
-    memory_ = nullptr;
-  }
-
  private:
   static bool any(const Op& op) {
     return std::any_of(op.first(), op.end(), [](const IndexRecord& r) { return __atomic_load_n(&r.size, __ATOMIC_RELAXED) != 0; });
+  }
+
+  /// All ops with records; empty: none.
+  std::string describe() const {
+    std::string text;
+    for (const Op& op : ops_)
+      if (any(op)) text += (text.empty() ? "" : "; and ") + describe(op);
+    return text;
   }
 
   /// The first argument with a record, and of the cores the lowest.
@@ -95,7 +107,7 @@ std::array<Records, kMaxDevices>& records() {
     // Before the SDK's own handler, which in strict mode lists what is still allocated.
     std::atexit([] {
       if (in_bad_fork()) return;
-      for (Records& device : records()) device.release();
+      for (c10::DeviceIndex device = 0; device < device_count(); device++) records()[device].end(device);
     });
     return new std::array<Records, kMaxDevices>;
   }();

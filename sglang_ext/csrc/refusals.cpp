@@ -32,8 +32,11 @@ TORCH_LIBRARY_IMPL(aten, SparseCsrPrivateUse1, m) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse>());
 }
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
-  for (const char* name : {"_nested_tensor_from_tensor_list", "_nested_view_from_buffer"})
+  for (const char* name :
+       {"_nested_tensor_from_tensor_list", "_nested_view_from_buffer", "_nested_tensor_from_mask", "_nested_from_padded"})
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse>());
+  // nn.TransformerEncoder asks before it makes one, and can do without.
+  m.impl("_nested_tensor_from_mask_left_aligned", [](const at::Tensor&, const at::Tensor&) { return false; });
 }
 
 }  // namespace

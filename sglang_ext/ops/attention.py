@@ -1,8 +1,11 @@
 """What the two attention ops share: operands, sizes, and attention of one request in fp32."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from sglang_ext.registry import Bound
 from sglang_ext.shapes import Check, Operand, Scalar
 
 BF16, I32, I64 = (torch.bfloat16,), (torch.int32,), (torch.int64,)
@@ -21,6 +24,14 @@ CHECKS = (
     ),
     Check(lambda s: s["slots"] % s["page"] == 0, "the cache has {slots} slots, which is not a multiple of the page size {page}"),
 )
+
+
+def reached(sizes: dict[str, int], table: Tensor, rows: Tensor, lengths: Tensor, name: str) -> Iterator[Bound]:
+    """What a kernel reaches through req_to_token: rows of requests, so many tokens of each (`name`, for messages), and their slots."""
+    yield "req_pool_indices", rows, "dimension 0 of 'req_to_token'", sizes["reqs"], False
+    yield name, lengths, "dimension 1 of 'req_to_token'", sizes["context"], True
+    for row, length in zip(rows.tolist(), lengths.tolist()):
+        yield "req_to_token", table[row, :length], "dimension 0 of the caches", sizes["slots"], False
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, first: int, head_dim: int, scale: float) -> Tensor:

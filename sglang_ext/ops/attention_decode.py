@@ -1,12 +1,13 @@
 """Attention of one new token a request over its paged cache."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sglang_ext.ops.attention import BF16, CACHES, CHECKS, DERIVED, I64, REQUESTS, SCALARS, attend
-from sglang_ext.registry import Op
+from sglang_ext.ops.attention import BF16, CACHES, CHECKS, DERIVED, I64, REQUESTS, SCALARS, attend, reached
+from sglang_ext.registry import Bound, Op
 from sglang_ext.shapes import Operand, Result, Workspace
 
 
@@ -33,6 +34,10 @@ def attention_decode(
     return out
 
 
+def trusted(s: dict[str, int], req_to_token: Tensor, req_pool_indices: Tensor, seq_lens: Tensor) -> Iterator[Bound]:
+    return reached(s, req_to_token, req_pool_indices, seq_lens, "seq_lens")
+
+
 def workspace_floats(sizes: dict[str, int], config: dict[str, Any]) -> int:
     """Unnormalised results, maxima and sums of every chunk that a request of the full context can have."""
     chunks = -(-sizes["context"] // config["chunk"])
@@ -50,5 +55,6 @@ OPS = (
         (Workspace("workspace", workspace_floats),),
         DERIVED,
         CHECKS,
+        trusted=trusted,
     ),
 )

@@ -1,10 +1,12 @@
 """Causal attention of the new tokens of each request over its cached prefix and themselves."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from sglang_ext.ops.attention import BF16, CACHES, CHECKS, DERIVED, I64, REQUESTS, SCALARS, attend
-from sglang_ext.registry import Op
+from sglang_ext.ops.attention import BF16, CACHES, CHECKS, DERIVED, I64, REQUESTS, SCALARS, attend, reached
+from sglang_ext.registry import Bound, Op
 from sglang_ext.shapes import Operand, Result
 
 
@@ -34,6 +36,15 @@ def attention_extend(
     return out
 
 
+def trusted(
+    s: dict[str, int], req_to_token: Tensor, req_pool_indices: Tensor, prefix_lens: Tensor, extend_lens: Tensor, start_locs: Tensor
+) -> Iterator[Bound]:
+    for name, values in (("extend_lens", extend_lens), ("start_locs", start_locs), ("start_locs + extend_lens", start_locs + extend_lens)):
+        yield name, values, "dimension 0 of 'q'", s["t"], True
+    yield "prefix_lens", prefix_lens, "dimension 1 of 'req_to_token'", s["context"], True
+    yield from reached(s, req_to_token, req_pool_indices, prefix_lens + extend_lens, "prefix_lens + extend_lens")
+
+
 OPS = (
     Op(
         "attention_extend",
@@ -51,5 +62,6 @@ OPS = (
         SCALARS,
         derived=DERIVED,
         checks=CHECKS,
+        trusted=trusted,
     ),
 )

@@ -131,6 +131,16 @@ def test_recurrent_modules_without_gradients() -> None:
             torch.testing.assert_close(module.to("rigi")(x.to("rigi"))[0].cpu(), want)
 
 
+@pytest.mark.filterwarnings("ignore:.*nested tensors")  # the CPU makes one
+def test_an_encoder_without_gradients_does_without_nested_tensors() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 7, dropout=0.0, batch_first=True), 2).eval()
+    x, padding = torch.randn(2, 4, 6), torch.tensor([[False, False, False, True], [False] * 4])
+    with torch.no_grad():
+        want = encoder(x, src_key_padding_mask=padding)
+        got = encoder.to("rigi")(x.to("rigi"), src_key_padding_mask=padding.to("rigi")).cpu()
+    torch.testing.assert_close(got[~padding], want[~padding])
+
+
 def test_registered_kernels_never_cut_the_gradient() -> None:
     """A kernel of the device below autograd, of an operator that autograd sees through, would end the graph without a word."""
     has = torch._C._dispatch_has_kernel_for_dispatch_key
@@ -157,6 +167,7 @@ ZEROS: dict[str, Callable[[Tensor], Tensor]] = {
     "to the CPU": lambda z: z.cpu(),
     "to another dtype": lambda z: z.double(),
     "summed": lambda z: z.sum(0),
+    "in a product that is zeros itself": lambda z: z[0] @ torch.ones(3, device=z.device),
 }
 
 

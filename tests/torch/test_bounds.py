@@ -1,6 +1,7 @@
 """Indices from outside, on the chip: nothing else is touched, the next wait raises with op, index and size, and the device goes on."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -156,17 +157,78 @@ def test_reset_forgets() -> None:
     assert usable()
 
 
-def test_strict_mode_finds_nothing_else() -> None:
-    before = torch.rigi.get_mode()
-    torch.rigi.set_mode("strict")
-    try:
-        x, weight = torch.arange(10).to(R), bf16(64, 64).to(R)
-        for _ in range(2):
-            x[torch.tensor([3, 12]).to(R)] = torch.tensor([1, 2]).to(R)
-            rows = torch.ops.rigi.embedding(torch.arange(60, 67).to(R), weight)
-            with pytest.raises(IndexError, match="aten::index_put_.*; and rigi.embedding|rigi.embedding.*; and aten::index_put_"):
-                rows.cpu()
+@pytest.fixture
+def strict() -> Iterator[None]:
+    before = torch.rigi.set_mode("strict")
+    yield
+    torch.rigi.synchronize()
+    torch.rigi.set_mode(before)
+
+
+TABLE = torch.arange(4 * 64, dtype=torch.int32).view(4, 64)  # four requests of 64 slots
+
+
+def table(slot: int = 16) -> torch.Tensor:
+    return TABLE.where(TABLE != 16, slot)
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize(
+    "rows, lengths, slot, said",
+    [
+        (
+            [0, 4],
+            [5, 64],
+            16,
+            "index 4 in 'req_pool_indices' is out of bounds for dimension 0 of 'req_to_token' with size 4; allowed: 0 to 3",
+        ),
+        ([0, 1 << 32], [5, 64], 16, "index 4294967296 in 'req_pool_indices'"),
+        ([2, 3], [65, 5], 16, "index 65 in 'seq_lens' is out of bounds for dimension 1 of 'req_to_token' with size 64; allowed: 0 to 64"),
+        ([2, 3], [-1, 5], 16, "index -1 in 'seq_lens'"),
+        (
+            [3, 0],
+            [64, 17],
+            256,
+            "index 256 in 'req_to_token' .* dimension 0 of the caches with size 256; allowed: 0 to 255$",
+        ),
+        ([3, 0], [64, 16], 256, ""),  # one that no request reaches
+    ],
+)
+def test_strict_mode_checks_what_decode_attention_trusts(rows: list[int], lengths: list[int], slot: int, said: str) -> None:
+    args = (bf16(2, 128), bf16(256, 64), bf16(256, 64), table(slot), torch.tensor(rows), torch.tensor(lengths))
+    for operands in (args, [x.to(R) for x in args]):
+        with pytest.raises(IndexError, match=f"rigi.attention_decode: {said}") if said else contextlib.nullcontext():
+            torch.ops.rigi.attention_decode(*operands, 32, 16, 0.2)
         assert usable()
-    finally:
-        torch.rigi.synchronize()
-        torch.rigi.set_mode(before)
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize(
+    "row, prefix, extend, start, said",
+    [
+        (-1, 0, 10, 10, "index -1 in 'req_pool_indices'"),
+        (3, 55, 10, 10, "index 65 in 'prefix_lens \\+ extend_lens' is out of bounds for dimension 1 of 'req_to_token'"),
+        (1, -1, 10, 10, "index -1 in 'prefix_lens'"),
+        (1, 0, 11, 10, "index 21 in 'start_locs \\+ extend_lens' is out of bounds for dimension 0 of 'q' with size 20; allowed: 0 to 20"),
+        (1, 0, 10, -1, "index -1 in 'start_locs'"),
+        (1, 54, 10, 10, ""),
+    ],
+)
+def test_strict_mode_checks_what_extend_attention_trusts(row: int, prefix: int, extend: int, start: int, said: str) -> None:
+    integers = [torch.tensor(x) for x in ([0, row], [3, prefix], [10, extend], [0, start])]
+    args = (bf16(20, 128), bf16(256, 64), bf16(256, 64), table(), *integers)
+    for operands in (args, [x.to(R) for x in args]):
+        with pytest.raises(IndexError, match=f"rigi.attention_extend: {said}") if said else contextlib.nullcontext():
+            torch.ops.rigi.attention_extend(*operands, 32, 16, 0.2)
+        assert usable()
+
+
+@pytest.mark.usefixtures("strict")
+def test_strict_mode_finds_nothing_else() -> None:
+    x, weight = torch.arange(10).to(R), bf16(64, 64).to(R)
+    for _ in range(2):
+        x[torch.tensor([3, 12]).to(R)] = torch.tensor([1, 2]).to(R)
+        rows = torch.ops.rigi.embedding(torch.arange(60, 67).to(R), weight)
+        with pytest.raises(IndexError, match="aten::index_put_.*; and rigi.embedding|rigi.embedding.*; and aten::index_put_"):
+            rows.cpu()
+    assert usable()

@@ -135,7 +135,12 @@ SCRIPTS: dict[str, Script] = {
     "a fault": Script(FAULT + "x.cpu()", 1, traceback("torch.AcceleratorError: .*program.*core 0")),
     "a fault that was caught": Script(FAULT + "try: x.cpu()\nexcept RuntimeError: pass"),
     "a fault, and backward": Script(BACKWARD + FAULT),
-    "an index outside that nobody saw": Script(OUTSIDE),
+    "an index outside that nobody saw": Script(
+        OUTSIDE + "raise SystemExit(3)",
+        3,
+        r"rigi: at exit, nobody waited for rigi:0 since: aten::index: index 70 in 'indices\[0\]' .*; allowed: -8 to 7\n",
+    ),
+    "an index outside that was caught": Script(OUTSIDE + "try: x.cpu()\nexcept IndexError: pass"),
     "an index outside": Script(OUTSIDE + "x.cpu()", 1, traceback("IndexError: aten::index: index 70 .*size 8; allowed: -8 to 7")),
     "no memory": Script(USE + "torch.empty(1 << 40, device='rigi')", 1, traceback("torch.OutOfMemoryError: .*rigiMalloc")),
     # modes and switches
@@ -143,6 +148,12 @@ SCRIPTS: dict[str, Script] = {
     "timing only": Script(USE, environment={"RIGI_MODE": "timing-only"}),
     "strict": Script(USE + "y = x[x - 1].cpu()\ndel x", environment={"RIGI_MODE": "strict"}),
     "strict, and a tensor": Script(USE, environment={"RIGI_MODE": "strict"}),
+    "strict, and a tensor that leaks": Script(
+        USE + "import ctypes\nctypes.pythonapi.Py_IncRef(ctypes.py_object(x))",
+        0,
+        r"rigi: strict mode: device 0 still has 1 allocations, 64 bytes; free them before the process ends\nrigi: +allocation .*\n",
+        {"RIGI_MODE": "strict"},
+    ),
     "profile": Script(BACKWARD, environment={"RIGI_PROFILE": "{folder}"}),
     "trace": Script(BACKWARD, environment={"RIGI_TRACE": "{folder}"}),
     "log": Script(USE, 0, r"(rigi.*\n)*", {"RIGI_LOG": "4"}),

@@ -23,6 +23,9 @@ OTHER_LAYOUTS: dict[str, Callable[[], object]] = {
     "nested_tensor": lambda: torch.nested.nested_tensor([torch.ones(2, device="rigi"), torch.ones(3, device="rigi")]),
     "a list as nested_tensor": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], device="rigi") + 1,
     "nested .to": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]).to("rigi"),
+    "nested of a mask": lambda: torch._nested_tensor_from_mask(
+        torch.ones(2, 3, 4, device="rigi"), torch.ones(2, 3, dtype=torch.bool, device="rigi")
+    ),
     "to_mkldnn": lambda: torch.ones(3, device="rigi").to_mkldnn(),
 }
 

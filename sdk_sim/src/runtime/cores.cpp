@@ -13,6 +13,9 @@ namespace {
 // a few microseconds, which an empty or tiny launch must not pay.
 constexpr int64_t kAlone = 3000, kUnlimited = INT64_MAX;
 
+// Scalars of a core that are remembered: looking at so many again takes a few microseconds, far less than the launch.
+constexpr size_t kMostScalars = 4096;
+
 int64_t rough_nanoseconds(const rigi_instr& i) {
   const uint64_t area = uint64_t{i.rows} * i.cols;
   const uint64_t work = i.op == RIGI_MMA ? area * i.depth / 64 : area / 8;
@@ -67,6 +70,7 @@ void Cores::run(const Program& program, Schedule* schedule, bool data, Checker* 
     context.op = nullptr;
     context.faulted = false;
     context.origins.clear();
+    context.scalars.clear();
     context.loads.begin(checker == nullptr ? least_lazy_ : LazyLoads::kNever);
     states_[c].adds.clear();
   }
@@ -170,11 +174,23 @@ void Cores::issue(void* state, const rigi_instr* instr) {
   self.charge(context, *instr);
   if (context.checker != nullptr) context.checker->instruction(self.site(context), *instr);
   if (context.schedule != nullptr) context.schedule->add(context.core.id, *instr);
-  if (self.data_) {
-    context.loads.execute(*instr, *context.state);
-  } else {
-    context.origins.note(*instr);
+  if (self.data_) context.loads.execute(*instr, *context.state);
+}
+
+uint64_t Cores::noted(Context& context, uint64_t hbm, uint32_t bytes) {
+  const uint64_t value = read_scalar(hbm, bytes);
+  if (context.scalars.size() <= kMostScalars) context.scalars.push_back({hbm, bytes, value});
+  return value;
+}
+
+std::optional<std::vector<ScalarFromHbm>> Cores::scalars() const {
+  std::vector<ScalarFromHbm> all;
+  for (uint32_t c = 0; c < chip_.cores(); ++c) {
+    const std::vector<ScalarFromHbm>& scalars = contexts_[c].scalars;
+    if (scalars.size() > kMostScalars) return std::nullopt;
+    all.insert(all.end(), scalars.begin(), scalars.end());
   }
+  return all;
 }
 
 uint64_t Cores::scalar_load(void* state, uint64_t hbm, uint32_t bytes) {
@@ -186,9 +202,7 @@ uint64_t Cores::scalar_load(void* state, uint64_t hbm, uint32_t bytes) {
   check_scalar(bytes, hbm, self.hbm_.base, self.hbm_.bytes, "HBM");
   if (context.checker != nullptr) context.checker->scalar_load(self.site(context), hbm, bytes);
   if (context.schedule != nullptr) context.schedule->scalar_load(context.core.id, hbm, bytes);
-  uint64_t value = 0;
-  std::memcpy(&value, reinterpret_cast<const void*>(hbm), bytes);
-  return value;
+  return self.data_ ? read_scalar(hbm, bytes) : noted(context, hbm, bytes);
 }
 
 uint64_t Cores::scalar_read(void* state, uint32_t sram, uint32_t bytes) {
@@ -200,7 +214,10 @@ uint64_t Cores::scalar_read(void* state, uint32_t sram, uint32_t bytes) {
   check_scalar(bytes, sram, 0, self.chip_.sram_bytes, "scratchpad");
   if (context.checker != nullptr) context.checker->scalar_read(self.site(context), sram, bytes);
   if (context.schedule != nullptr) context.schedule->scalar_read(context.core.id, sram, bytes);
-  if (!self.data_) return context.origins.read(sram, bytes);
+  if (!self.data_) {
+    const uint64_t from = context.origins.find(context.schedule->issued(context.core.id), sram, bytes);
+    return from == 0 ? 0 : noted(context, from, bytes);
+  }
   context.loads.read(sram, bytes, *context.state);
   uint64_t value = 0;
   std::memcpy(&value, context.state->sram + sram, bytes);

@@ -1,7 +1,9 @@
 // The sixteen cores of a device while they run a kernel.
 #pragma once
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,12 +29,19 @@ class Program {
   /// Issues the instructions of one core. Called from several threads for different cores.
   virtual void run(uint32_t phase, rigi_core* core) const = 0;
 
-  /// The last launch of this very object, arguments and all. `valid`: it read no scalar, so every launch at this cost takes as long.
+  /// The last launch of this very object, arguments and all. `always`: it read no scalar, so every launch at this cost takes as long.
+  /// `scalars`: it does so without data while these are unchanged; with data they may be computed in the launch.
   struct Known {
-    bool valid = false;
+    bool always = false;
     uint32_t launch_cost = 0;
     uint64_t cycles = 0;
     uint64_t schedule = 0;  // Schedule::program()
+    std::optional<std::vector<ScalarFromHbm>> scalars;
+
+    bool holds(uint32_t cost, bool data) const {
+      if (launch_cost != cost) return false;
+      return always || (!data && scalars && std::all_of(scalars->begin(), scalars->end(), unchanged));
+    }
   };
   mutable Known known;
 };
@@ -48,6 +57,9 @@ class Cores {
   /// With `checker` accesses are checked first; `sequence` is the launch's in the device's queue.
   void run(const Program& program, Schedule* schedule, bool data, Checker* checker = nullptr, uint64_t sequence = 0);
 
+  /// After a run without `data`: the scalars that it read, if they are few enough to be looked at again.
+  std::optional<std::vector<ScalarFromHbm>> scalars() const;
+
  private:
   struct alignas(128) Context {
     rigi_core core;
@@ -59,7 +71,8 @@ class Cores {
     uint32_t line;    // of the source, of the current instruction
     const char* op;   // the current instruction's
     int64_t* budget;  // see charge()
-    Origins origins;  // without data
+    Origins origins;  // without data, as are the scalars
+    std::vector<ScalarFromHbm> scalars;
     LazyLoads loads;
     bool faulted;
     std::string fault;
@@ -68,6 +81,7 @@ class Cores {
   static void issue(void* state, const rigi_instr* instr);
   static uint64_t scalar_load(void* state, uint64_t hbm, uint32_t bytes);
   static uint64_t scalar_read(void* state, uint32_t sram, uint32_t bytes);
+  static uint64_t noted(Context& context, uint64_t hbm, uint32_t bytes);
   void run_cores();
   static void run_shared(void* cores, uint32_t core);
   void run_core(uint32_t core, int64_t& budget);

@@ -38,7 +38,7 @@ uint64_t Device::cycles_of(const Program& program, const Run& run) {
   if (run.mode == RIGI_STRICT && !checker_) checker_ = std::make_unique<Checker>(chip, memory, findings);
   Checker* checker = run.mode == RIGI_STRICT ? checker_.get() : nullptr;
   const bool told = !trace_ && (!profiler_ || profiler_->knows(program.known.schedule));
-  if (told && program.known.valid && program.known.launch_cost == run.launch_cost) {
+  if (told && program.known.holds(run.launch_cost, data)) {
     if (data) cores_->run(program, nullptr, true, checker, queue.completed() + 1);
     return program.known.cycles;
   }
@@ -52,7 +52,8 @@ uint64_t Device::cycles_of(const Program& program, const Run& run) {
     if (checker != nullptr) checker->refuse(fault);
     throw Fault(std::string("kernel ") + program.name() + ", " + fault.what());
   }
-  program.known = {!schedule_->reads_scalars(), run.launch_cost, cycles, schedule_->program()};
+  const bool always = !schedule_->reads_scalars();
+  program.known = {always, run.launch_cost, cycles, schedule_->program(), always || data ? std::nullopt : cores_->scalars()};
   if (trace_) schedule_->write_trace(*trace_, traced_++, program.name(), memory.range().base);
   if (profiler_) profiler_->describe(*schedule_);
   return cycles;

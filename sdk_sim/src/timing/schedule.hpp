@@ -50,6 +50,8 @@ class Schedule {
   void add(int core, const rigi_instr& instr);
   void scalar_load(int core, uint64_t hbm, uint32_t bytes);
   void scalar_read(int core, uint32_t sram, uint32_t bytes);
+  /// What a core has issued since begin(), scalars and barriers as instructions of no opcode.
+  const std::vector<rigi_instr>& issued(int core) const { return recordings_[core].program; }
   /// Every core arrives at the barrier that ends a phase.
   void barrier();
   /// Adds the last barrier, resolves the launch and returns its end. Throws Fault when a multicast waits for ever.
