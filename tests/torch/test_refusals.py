@@ -110,7 +110,7 @@ BAD: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_operands_give_the_cpus_error(name: str) -> None:
-    outcomes = []
+    outcomes: list[tuple[type[Exception] | None, str]] = []
     for device in ("cpu", "rigi"):
         try:
             BAD[name](device)
