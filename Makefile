@@ -21,8 +21,7 @@ KERNEL_SOURCES := $(shell find tvm_target sdk_sim/include sdk_sim/chips -type f 
 # Build steps import torch while its extension is not there yet.
 BUILD_ENV := PATH="$(abspath $(BIN)):$$PATH" TORCH_DEVICE_BACKEND_AUTOLOAD=0
 # SWIG's types complain after pytest's closing line, which has to stay the last one.
-# A file's tests stay in one process: they share compiled modules and servers. More than four processes want much memory.
-PYTEST := $(PY) -W "ignore:builtin type:DeprecationWarning" -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(PY) -W "ignore:builtin type:DeprecationWarning" -m pytest
 
 .PHONY: help demo test quick kits setup native build lint format tidy sanitize clean clean-venv
 help:  ## this list
