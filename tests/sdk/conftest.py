@@ -26,8 +26,9 @@ def device() -> Device:
 
 @pytest.fixture(scope="module")
 def hbm(device: Device) -> Iterator[int]:
-    """The address of 64 MiB that nobody minds."""
+    """The address of 64 MiB of zeros that nobody minds."""
     pointer = device.malloc(HBM_BYTES)
+    device.write(pointer, bytes(HBM_BYTES))
     yield pointer
     device.reset()
     device.free(pointer)

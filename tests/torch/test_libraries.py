@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ R = "rigi"
 
 
 def python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `code` in a process that knows nothing of SGLang: where it has been imported, the platform turns torch.compile off."""
     prefix = "".join(f"import sys; sys.path.insert(0, {str(folder)!r})\n" for folder in path)
-    return subprocess.run([sys.executable, "-c", prefix + code], capture_output=True, text=True, timeout=300)
+    environment = {name: value for name, value in os.environ.items() if name != "TORCH_COMPILE_DISABLE"}
+    return subprocess.run([sys.executable, "-c", prefix + code], capture_output=True, text=True, timeout=300, env=environment)
 
 
 # ---- torchvision, whose native half does not load beside PyTorch's CPU build
@@ -52,7 +55,6 @@ def test_a_torchvision_whose_operators_load_is_left_alone(loads: bool, tmp_path:
 
 @pytest.mark.slow
 def test_the_default_backend_of_compile_says_what_serves() -> None:
-    """In a process of its own: where SGLang has been imported, the platform turns torch.compile off."""
     code = """
 import torch
 module, x = torch.nn.Linear(4, 4).to("rigi"), torch.ones(2, 4, device="rigi")

@@ -10,10 +10,6 @@ ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import torch
-# torchvision's CPU build lacks two schemas that its Python half wants; transformers imports it.
-library = torch.library.Library("torchvision", "FRAGMENT")
-for name in ("nms", "qnms"):
-    library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 import sglang_ext.device
 from transformers import LlamaConfig, LlamaForCausalLM
 
