@@ -8,6 +8,8 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
+from .relax_rewrites import rewritten
+
 MOST = 120
 
 
@@ -37,8 +39,4 @@ def short_names(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
         names[gv.name_hint] = short
         functions[short] = func.with_attr("global_symbol", short.name_hint) if "global_symbol" in (func.attrs or {}) else func
     renamed = tvm.IRModule(functions, mod.attrs, mod.global_infos)
-    renamer = _Renamer(renamed, names)
-    for gv, func in mod.functions.items():
-        if isinstance(func, relax.Function):
-            renamer.builder_.update_func(gv, renamer.visit_expr(func))
-    return renamer.builder_.get()
+    return rewritten(renamed, _Renamer(renamed, names))

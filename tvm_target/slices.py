@@ -10,18 +10,17 @@ from typing import Any
 
 import tvm
 from tvm import relax, tirx
-from tvm.ir import Call, Op
+from tvm.ir import Call
 
+from .relax_rewrites import is_call_of, rewritten
 from .rules.emitter import constant
-
-_SLICE = "relax.strided_slice"
 
 
 @relax.expr_functor.mutator
 class _Slices(relax.PyExprMutator):
     def visit_call_(self, call: Call) -> Any:
         call = super().visit_call_(call)
-        if not _is_slice(call) or len(call.args) < 4 or call.args[0].ty.shape is None:
+        if not is_call_of(call, "relax.strided_slice") or len(call.args) < 4 or call.args[0].ty.shape is None:
             return call
         x, axes, begins, ends = call.args[:4]
         if not all(isinstance(part, relax.Tuple) for part in call.args[1:]):
@@ -36,10 +35,6 @@ class _Slices(relax.PyExprMutator):
         if not changed:
             return call
         return relax.op.strided_slice(x, [int(a) for a in axes.fields], begins, ends, steps, assume_inbound=call.attrs.assume_inbound)
-
-
-def _is_slice(call: Call) -> bool:
-    return isinstance(call.op, Op) and call.op.name == _SLICE
 
 
 def _moved(begin: Any, end: Any, step: Any, size: Any) -> tuple[Any, Any, Any] | None:
@@ -60,8 +55,4 @@ def _moved(begin: Any, end: Any, step: Any, size: Any) -> tuple[Any, Any, Any] |
 
 @tvm.transform.module_pass(opt_level=0, name="rigi.slices")
 def slices(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
-    mutator = _Slices(mod)
-    for gv, func in mod.functions.items():
-        if isinstance(func, relax.Function):
-            mutator.builder_.update_func(gv, mutator.visit_expr(func))
-    return mutator.builder_.get()
+    return rewritten(mod, _Slices(mod))

@@ -10,7 +10,9 @@ from typing import Any
 
 import tvm
 from tvm import relax, te
-from tvm.ir import Call, Op
+from tvm.ir import Call
+
+from .relax_rewrites import is_call_of, rewritten
 
 
 def _product(x: te.Tensor, w: te.Tensor, dtype: str) -> te.Tensor:
@@ -20,18 +22,14 @@ def _product(x: te.Tensor, w: te.Tensor, dtype: str) -> te.Tensor:
     return te.compute(shape, lambda *i: te.sum(x(*i[:-1], k).astype(dtype) * w(i[-1], k).astype(dtype), axis=k), name="matmul")
 
 
-def _is(e: Any, name: str) -> bool:
-    return isinstance(e, Call) and isinstance(e.op, Op) and e.op.name == name
-
-
 @relax.expr_functor.mutator
 class _Turner(relax.PyExprMutator):
     def visit_call_(self, call: Call) -> Any:
         call = super().visit_call_(call)
-        if not _is(call, "relax.matmul") or not isinstance(call.args[1], relax.Var):
+        if not is_call_of(call, "relax.matmul") or not isinstance(call.args[1], relax.Var):
             return call
         turned = self.lookup_binding(call.args[1])
-        if not _is(turned, "relax.permute_dims") or turned.args[0].ty.ndim != 2:
+        if not is_call_of(turned, "relax.permute_dims") or turned.args[0].ty.ndim != 2:
             return call
         axes = turned.attrs.axes
         if axes is not None and [int(a) for a in axes] != [1, 0] or call.args[0].ty.shape is None or turned.args[0].ty.shape is None:
@@ -42,8 +40,4 @@ class _Turner(relax.PyExprMutator):
 
 @tvm.transform.module_pass(opt_level=0, name="rigi.turn_products")
 def turn_products(mod: tvm.IRModule, _ctx: Any) -> tvm.IRModule:
-    turner = _Turner(mod)
-    for gv, func in mod.functions.items():
-        if isinstance(func, relax.Function):
-            turner.builder_.update_func(gv, turner.visit_expr(func))
-    return relax.transform.DeadCodeElimination()(turner.builder_.get())
+    return relax.transform.DeadCodeElimination()(rewritten(mod, _Turner(mod)))
